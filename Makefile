@@ -1,0 +1,50 @@
+# What can be done here; `make help` says it.
+
+PYTHON ?= python3
+VENV ?= .venv
+# Where `make demo` runs its rows: local, or slurm where sbatch works (see `make cluster`).
+BACKEND ?= local
+# How many processes the tests are spread over.
+WORKERS ?= 2
+# More options for pytest, such as PYTEST_OPTIONS='-k retry'.
+PYTEST_OPTIONS ?=
+
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint cluster cluster-stop
+
+help: ## say what can be done
+	@echo "Targets:"
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) BACKEND=$(BACKEND) WORKERS=$(WORKERS) PYTEST_OPTIONS=$(PYTEST_OPTIONS)"
+
+demo: $(VENV)/.demo ## tune a model over a table of settings, on BACKEND
+	$(BIN)/python examples/tune_boosting.py --backend $(BACKEND)
+
+# All checks run, whatever the first says; the end tells whether any failed.
+test: $(VENV)/.dev ## run all checks: lint, types, tests on a real Slurm that they start
+	@$(BIN)/python -m tests.slurm_cluster install || echo "*** Going on without a Slurm."
+	@status=0; \
+	$(MAKE) --no-print-directory lint || status=1; \
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_OPTIONS) || status=1; \
+	exit $$status
+
+lint: $(VENV)/.dev ## run ruff and mypy
+	@status=0; \
+	$(BIN)/ruff check . || status=1; \
+	$(BIN)/ruff format --check . || status=1; \
+	$(BIN)/mypy || status=1; \
+	exit $$status
+
+cluster: ## start a Slurm of four nodes on this machine, to try things on
+	@$(PYTHON) -m tests.slurm_cluster install
+	@$(PYTHON) -m tests.slurm_cluster start
+
+cluster-stop: ## end it
+	@$(PYTHON) -m tests.slurm_cluster stop
+
+# The environments: one stamp for each extra, made anew when the requirements change.
+$(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: pyproject.toml tools/setup_venv.sh
+	tools/setup_venv.sh $(PYTHON) $(VENV) $*
+	@touch $@

@@ -1,0 +1,568 @@
+"""The three calls that make a job: over the rows of a table, over a collection, once."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import re
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from slurmapply import fingerprint, listing, removal
+from slurmapply.backends import choose_backend
+from slurmapply.errors import InvalidArgumentError, JobExistsError
+from slurmapply.inputs import Params, read_items, read_params
+from slurmapply.job import SlurmJob
+from slurmapply.preparing import RunPlan, Work, write_job
+from slurmapply.resources import check_resources
+from slurmapply.rows import ABSENT
+from slurmapply.schedulers.script import default_template as _template_text
+from slurmapply.settings import load_defaults, merge_slurm_options
+from slurmapply.shipping import caller_outside, find_globals, large_parts
+from slurmapply.signature import check_call, function_name
+from slurmapply.states import OVER, JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: What rslurm calls what we call otherwise.
+_RSLURM = {
+    "jobname": "job_name",
+    "pkgs": "packages",
+    "libPaths": "sys_path",
+    "rscript_path": "python",
+    "r_template": "initializer (a function run once in each worker) or setup",
+    "sh_template": "template",
+    "job_array_task_limit": "task_limit",
+    "preschedule_cores": 'schedule="static" (TRUE) or schedule="dynamic" (FALSE)',
+    "add_objects": "global_objects",
+    "x": "items",
+}
+_NAME_LENGTH = 100
+_NOT_RESOURCES = frozenset(
+    {
+        "f", "params", "items", "more_args", "global_objects", "initializer", "job_name",
+        "if_exists", "jobs_folder", "after", "backend", "submit",
+    }
+)  # fmt: skip
+
+
+def _with_site_defaults(function: Callable[P, R]) -> Callable[P, R]:
+    """Fill keywords that were not given from ``slurmapply.toml`` and `set_defaults`."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **given: P.kwargs) -> R:
+        _refuse_unknown(function.__name__, given, signature.parameters)
+        defaults = {k: v for k, v in load_defaults().items() if k in signature.parameters}
+        options = merge_slurm_options(
+            defaults.pop("slurm_options", None), _options_given(given.get("slurm_options"))
+        )
+        merged: Any = defaults | given
+        if options:
+            merged["slurm_options"] = options
+        return function(*args, **merged)
+
+    return call
+
+
+def _options_given(options: Any) -> Any:
+    # What is no mapping is refused with the other keywords, by its name.
+    return options if hasattr(options, "items") else None
+
+
+def _refuse_unknown(name: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    for keyword in given:
+        if keyword in known:
+            continue
+        if keyword in _RSLURM:
+            hint = f"rslurm's {keyword} is {_RSLURM[keyword]} here"
+        else:
+            near = difflib.get_close_matches(keyword, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "arguments of f go into more_args={...}"
+        raise InvalidArgumentError(
+            f"{name}() has no keyword {keyword!r}: {hint}.", argument=keyword
+        )
+
+
+@_with_site_defaults
+def slurm_apply(
+    f: Callable[..., Any],
+    params: Any,
+    *,
+    more_args: Mapping[str, Any] | None = None,
+    global_objects: Iterable[str] | Mapping[str, Any] | None = None,
+    packages: Iterable[str] = (),
+    initializer: Callable[[], Any] | None = None,
+    nodes: int = 2,
+    cpus_per_node: int = 2,
+    processes_per_node: int | None = None,
+    time: Any = None,
+    mem: str | None = None,
+    partition: str | None = None,
+    account: str | None = None,
+    slurm_options: Mapping[str, Any] | None = None,
+    task_limit: int | None = None,
+    schedule: str = "dynamic",
+    chunksize: int | None = None,
+    setup: str | Iterable[str] = (),
+    python: str | None = None,
+    sys_path: str | Iterable[str] = (),
+    template: str | None = None,
+    job_name: str | None = None,
+    if_exists: str = "fail",
+    jobs_folder: str | Path = ".",
+    after: Any = None,
+    backend: str = "auto",
+    submit: bool = True,
+) -> SlurmJob:
+    """Call a function once for each row of a table, spread over a Slurm cluster.
+
+    Parameters
+    ----------
+    f : callable
+        Called once per row; the row's cells are keyword arguments, by the columns' names.
+        Functions of a notebook, lambdas, closures, partials and bound methods work.
+    params : frame, mapping of columns, or iterable of mappings
+        One row per call. pandas, polars and any eager frame that narwhals knows; cells reach `f`
+        as Python's own bool, int, float, str and None where they are such. An absent key of a
+        mapping means f's default.
+    more_args : mapping, optional
+        Arguments that are the same for every row; stored once.
+    global_objects : names, or mapping of name to object, optional
+        Put into f's globals on the nodes. Seldom needed: what a function uses goes along.
+    packages : names, optional
+        Modules imported on the node before the first row; a missing one stops the task and burns
+        no row.
+    initializer : callable, optional
+        Called once in each worker before its first row.
+    nodes : int, default 2
+        Pieces of the job (array tasks) at most; Slurm may put several on one machine. Fewer when
+        there are too few rows.
+    cpus_per_node : int, default 2
+        CPUs of each piece.
+    processes_per_node : int, optional
+        Workers of each piece; as many as CPUs when None.
+    time : str or timedelta, optional
+        Time limit: ``"2h"``, ``"1:30:00"``. The site's when None. A bare number is refused: Slurm
+        reads it as minutes, people as hours.
+    mem : str, optional
+        Memory of each piece: ``"4G"``. The site's when None.
+    partition, account : str, optional
+        The site's when None.
+    slurm_options : mapping, optional
+        Any other long option of sbatch, with ``-`` or ``_``. True is a flag; None and False leave
+        it out.
+    task_limit : int, optional
+        How many pieces may run at once.
+    schedule : {"dynamic", "static"}
+        "dynamic": rows are shared out while they run, between nodes too. "static": equal
+        consecutive chunks, decided beforehand, as rslurm does.
+    chunksize : int, optional
+        Rows that a piece takes at once; decreasing sizes when None.
+    setup : str or list of str
+        Shell lines run before Python starts: ``"module load gcc"``.
+    python : str, optional
+        The interpreter on the nodes; this one when None.
+    sys_path : str or list of str
+        Appended to ``sys.path`` on the nodes; missing ones are ignored.
+    template : str, optional
+        Path of a submit-script template of the site's own; see `default_template`.
+    job_name : str, optional
+        Blanks become ``_``, then all but letters, digits and ``_`` is dropped. f's name and a
+        random part when None.
+    if_exists : {"fail", "open", "replace"}
+        When there is a job of this name: an error; that job, if f's code, params and arguments
+        are the same; a new one in its place, if nothing of the old one can be alive.
+    jobs_folder : path
+        Where the job folder ``_slurmapply_<name>`` is made; the nodes must see it.
+    after : SlurmJob or list of SlurmJob, optional
+        Jobs that must have ended first.
+    backend : {"auto", "slurm", "local", "inline"}
+        "local": this machine, detached from the session. "inline": this very process. "auto":
+        Slurm where there is an sbatch, local only where there is no trace of a Slurm.
+    submit : bool, default True
+        False: write the folder only; later ``job.submit()``, or by hand ``sbatch submit.sh``.
+
+    Returns
+    -------
+    SlurmJob
+        The handle: ``.status()``, ``.wait()``, ``.table()``, ``.results()``, ``.retry()``, ...
+
+    Raises
+    ------
+    InvalidArgumentError
+        An argument cannot be used. Nothing was written or submitted.
+    JobExistsError
+        There is a job of this name.
+    SubmissionError
+        Slurm refused it; the folder stays: ``err.job.submit(account="...")``.
+
+    Examples
+    --------
+    >>> from slurmapply import expand_grid, slurm_apply
+    >>> def area(width, height):
+    ...     return width * height
+    >>> params = expand_grid(width=[1, 2], height=[10, 20])
+    >>> job = slurm_apply(area, params, job_name="areas", backend="inline")  # doctest: +ELLIPSIS
+    areas: 4 rows, 4 at a time ...
+    >>> print(job.table())
+       width  height  result
+    0      1      10      10
+    1      1      20      20
+    2      2      10      20
+    3      2      20      40
+    """
+    given = dict(locals())
+    arguments = _checked_mapping(more_args, "more_args")
+    _check_function(f, params)
+    rows = read_params(params)
+    absent = {name for name, cells in rows.columns.items() if any(c is ABSENT for c in cells)}
+    check_call(f, list(rows.columns), sometimes_absent=absent, more_args=arguments)
+    return _make("apply", f, rows, given)
+
+
+@_with_site_defaults
+def slurm_map(
+    f: Callable[..., Any],
+    items: Any,
+    *,
+    more_args: Mapping[str, Any] | None = None,
+    global_objects: Iterable[str] | Mapping[str, Any] | None = None,
+    packages: Iterable[str] = (),
+    initializer: Callable[[], Any] | None = None,
+    nodes: int = 2,
+    cpus_per_node: int = 2,
+    processes_per_node: int | None = None,
+    time: Any = None,
+    mem: str | None = None,
+    partition: str | None = None,
+    account: str | None = None,
+    slurm_options: Mapping[str, Any] | None = None,
+    task_limit: int | None = None,
+    schedule: str = "dynamic",
+    chunksize: int | None = None,
+    setup: str | Iterable[str] = (),
+    python: str | None = None,
+    sys_path: str | Iterable[str] = (),
+    template: str | None = None,
+    job_name: str | None = None,
+    if_exists: str = "fail",
+    jobs_folder: str | Path = ".",
+    after: Any = None,
+    backend: str = "auto",
+    submit: bool = True,
+) -> SlurmJob:
+    """Call a function once for each item of a collection, as its first positional argument.
+
+    Parameters
+    ----------
+    f : callable
+        Called once per item.
+    items : list, mapping, Series or other collection
+        Any objects. A mapping's values are the items, and its keys come back with the results.
+    more_args, global_objects, packages, initializer, nodes, cpus_per_node, processes_per_node, \
+time, mem, partition, account, slurm_options, task_limit, schedule, chunksize, setup, python, \
+sys_path, template, job_name, if_exists, jobs_folder, after, backend, submit
+        As in `slurm_apply`.
+
+    Returns
+    -------
+    SlurmJob
+        Its ``.results()`` are of the kind that `items` was: list, dict or Series.
+
+    Raises
+    ------
+    InvalidArgumentError, JobExistsError, SubmissionError
+        As in `slurm_apply`.
+
+    Examples
+    --------
+    >>> from slurmapply import slurm_map
+    >>> words = {"short": "a", "long": "abcdef"}
+    >>> job = slurm_map(len, words, job_name="lengths", backend="inline")  # doctest: +ELLIPSIS
+    lengths: 2 rows, 2 at a time ...
+    >>> job.results()
+    {'short': 1, 'long': 6}
+    """
+    given = dict(locals())
+    _check_function(f, items)
+    rows = read_items(items)
+    check_call(
+        f, [], more_args=_checked_mapping(more_args, "more_args"), positional=1, what="items"
+    )
+    return _make("map", f, rows, given)
+
+
+@_with_site_defaults
+def slurm_call(
+    f: Callable[..., Any],
+    params: Mapping[str, Any] | None = None,
+    *,
+    global_objects: Iterable[str] | Mapping[str, Any] | None = None,
+    packages: Iterable[str] = (),
+    cpus_per_node: int = 1,
+    time: Any = None,
+    mem: str | None = None,
+    partition: str | None = None,
+    account: str | None = None,
+    slurm_options: Mapping[str, Any] | None = None,
+    setup: str | Iterable[str] = (),
+    python: str | None = None,
+    sys_path: str | Iterable[str] = (),
+    template: str | None = None,
+    job_name: str | None = None,
+    if_exists: str = "fail",
+    jobs_folder: str | Path = ".",
+    after: Any = None,
+    backend: str = "auto",
+    submit: bool = True,
+) -> SlurmJob:
+    """Call a function once, on a node.
+
+    Parameters
+    ----------
+    f : callable
+        What is called.
+    params : mapping, optional
+        Its keyword arguments, any objects.
+    cpus_per_node : int, default 1
+        CPUs of the one process.
+    global_objects, packages, time, mem, partition, account, slurm_options, setup, python, \
+sys_path, template, job_name, if_exists, jobs_folder, after, backend, submit
+        As in `slurm_apply`.
+
+    Returns
+    -------
+    SlurmJob
+        Its ``.result()`` is what `f` returned.
+
+    Raises
+    ------
+    InvalidArgumentError, JobExistsError, SubmissionError
+        As in `slurm_apply`.
+
+    Examples
+    --------
+    >>> from slurmapply import slurm_call
+    >>> job = slurm_call(pow, {"base": 2, "exp": 8}, job_name="power", backend="inline")
+    ... # doctest: +ELLIPSIS
+    power: 1 row, 1 at a time ...
+    >>> job.result()
+    256
+    """
+    given = dict(locals()) | {"nodes": 1, "processes_per_node": 1}
+    _check_function(f, params)
+    arguments = _checked_mapping(params, "params")
+    check_call(f, list(arguments), more_args={})
+    rows = Params({name: [value] for name, value in arguments.items()}, 1, None)
+    return _make("call", f, rows, given)
+
+
+def default_template() -> str:
+    """Give slurmapply's own template of the submit script.
+
+    A site writes it to a file, changes it, and passes its path as ``template=``. Fields in double
+    braces are filled by plain substitution.
+
+    Examples
+    --------
+    >>> print(default_template().splitlines()[0])
+    #!/bin/bash
+    """
+    return _template_text()
+
+
+def _check_function(f: Any, over: Any) -> None:
+    """Say what was meant when the first two arguments are swapped."""
+    if callable(over) and not callable(f):
+        raise InvalidArgumentError(
+            "the function comes first, then what it is called over: slurm_apply(f, params), "
+            "slurm_map(f, items). (R's slurm_map has it the other way round.)",
+            argument="f",
+        )
+
+
+def _checked_mapping(value: Any, name: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not hasattr(value, "keys") or hasattr(value, "columns"):
+        raise InvalidArgumentError(
+            f"{name}: a mapping of argument names to values is needed, not {type(value).__name__}.",
+            argument=name,
+        )
+    return {str(key): value[key] for key in value.keys()}  # noqa: SIM118  # any mapping-like
+
+
+def _make(kind: str, f: Any, rows: Any, given: Mapping[str, Any]) -> SlurmJob:
+    """Check all that is left to check, then write the job folder, then submit."""
+    resources = check_resources({k: v for k, v in given.items() if k not in _NOT_RESOURCES})
+    initializer = given.get("initializer")
+    if initializer is not None and not callable(initializer):
+        raise InvalidArgumentError(
+            f"initializer: a function without arguments is needed, not {initializer!r}.",
+            argument="initializer",
+        )
+    work = Work(
+        kind,
+        f,
+        rows,
+        _checked_mapping(given.get("more_args"), "more_args"),
+        find_globals(given["global_objects"], f, caller_outside()),
+        initializer,
+        function_name(f),
+    )
+    backend = choose_backend(given["backend"], submit=given["submit"])
+    name = clean_name(given["job_name"], f)
+    folder = listing.folder_of(name, Path(given["jobs_folder"]).expanduser()).absolute()
+    work = _fingerprinted(work)
+    existing = _existing(folder, given["if_exists"], work)
+    if existing is not None:
+        return existing
+    after = _ids_of(given["after"], backend)
+    plan = RunPlan(0, "all", work.length, resources, backend, after)
+    write_job(folder, name, work, plan)
+    _say_what_is_large(work)
+    return _start(SlurmJob(folder), submit=given["submit"])
+
+
+def _start(job: SlurmJob, *, submit: bool) -> SlurmJob:
+    listing.remember(job.folder)
+    if not len(job):
+        print(f"{job.name}: 0 rows, nothing to run")  # noqa: T201  # rslurm says where, too
+        return job
+    if submit:
+        return job.submit()
+    print(  # noqa: T201
+        f"{job.name}: submission scripts output in directory {job.folder}\n"
+        f"submit with job.submit(), or by hand: cd '{job.folder}' && sbatch submit.sh"
+    )
+    return job
+
+
+def clean_name(name: Any, f: Any) -> str:
+    """Clean a job's name as rslurm does; f's name and a random part when there is none.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Nothing is left of it, or it is too long.
+    """
+    if name is None:
+        stem = re.sub(r"[^0-9A-Za-z_]", "", function_name(f))[:40] or "job"
+        return f"{stem}_{secrets.token_hex(3)}"
+    if not isinstance(name, str):
+        raise InvalidArgumentError(
+            f"job_name: a string is needed, not {name!r}.", argument="job_name"
+        )
+    cleaned = re.sub(r"[^0-9A-Za-z_]", "", re.sub(r"\s+", "_", name))
+    if not cleaned or len(cleaned) > _NAME_LENGTH:
+        raise InvalidArgumentError(
+            f"job_name: of {name!r}, {len(cleaned)} characters are left after cleaning (blanks "
+            "become _, then only letters, digits and _ stay, without accents); 1 to "
+            f"{_NAME_LENGTH} are needed.",
+            argument="job_name",
+        )
+    return cleaned
+
+
+def _fingerprinted(work: Work) -> Work:
+    from dataclasses import replace  # noqa: PLC0415  # one use
+
+    prints = fingerprint.of_work(work.function, work.columns, work.more_args, work.global_objects)
+    return replace(work, fingerprints=prints)
+
+
+def _existing(folder: Path, if_exists: str, work: Work) -> SlurmJob | None:
+    """Deal with a job of the same name: give it back, refuse, or move it away."""
+    if if_exists not in ("fail", "open", "replace"):
+        raise InvalidArgumentError(
+            f'if_exists: "fail", "open" or "replace", not {if_exists!r}.', argument="if_exists"
+        )
+    if not folder.exists():
+        return None
+    if not listing.is_job(folder):
+        raise JobExistsError(
+            f"{folder} exists and is no job folder of slurmapply; it was not touched. Choose "
+            "another job_name.",
+            path=folder,
+        )
+    job = SlurmJob(folder)
+    status = job.status()
+    if if_exists == "open":
+        return _same(job, work)
+    if status.state is JobState.PREPARED:
+        removal.move_away(folder, "unsubmitted")
+        return None
+    if if_exists == "fail":
+        raise JobExistsError(
+            f"there is a job named {job.name!r} in {folder} ({status.state}; {status.summary()}). "
+            'Open it with SlurmJob.open, choose another job_name, or say if_exists="open" or '
+            '"replace".',
+            path=folder,
+        )
+    if status.state not in OVER:
+        raise JobExistsError(
+            f"the job {job.name!r} cannot be replaced: it is {status.state}, and tasks of it may "
+            "still run. End it with job.cancel() first.",
+            path=folder,
+        )
+    removal.move_away(folder, "replaced")
+    return None
+
+
+def _same(job: SlurmJob, work: Work) -> SlurmJob:
+    before = job.fingerprints
+    differs = [what for what, digest in work.fingerprints.items() if before.get(what) != digest]
+    if differs:
+        raise JobExistsError(
+            f"there is a job named {job.name!r} in {job.folder}, but its {' and '.join(differs)} "
+            'differ from what was given now. Choose another job_name, or say if_exists="replace".',
+            path=job.folder,
+        )
+    return job
+
+
+def _ids_of(after: Any, backend: str) -> tuple[str, ...]:
+    """Give the ids that a job must wait for: of those jobs that have not ended."""
+    if after is None:
+        return ()
+    jobs = [after] if isinstance(after, SlurmJob) else list(after)
+    ids: list[str] = []
+    for job in jobs:
+        if not isinstance(job, SlurmJob):
+            raise InvalidArgumentError(
+                f"after: jobs are needed, not {job!r}; SlurmJob.open finds one by its name.",
+                argument="after",
+            )
+        ids += _ids_to_wait_for(job, backend)
+    return tuple(ids)
+
+
+def _ids_to_wait_for(job: SlurmJob, backend: str) -> list[str]:
+    state = job.status().state
+    if state in OVER and state is not JobState.PREPARED:
+        return []
+    if state is JobState.PREPARED:
+        raise InvalidArgumentError(
+            f"after: {job.name} was never submitted, so it would be waited for without end.",
+            argument="after",
+        )
+    if backend != "slurm" or not all(job_id.isdigit() for job_id in job.job_ids):
+        raise InvalidArgumentError(
+            f"after: {job.name} is {state}, and only Slurm can make one job wait for another. "
+            "Call job.wait() on it first.",
+            argument="after",
+        )
+    return job.job_ids
+
+
+def _say_what_is_large(work: Work) -> None:
+    """Name captured objects that few people know they send."""
+    for name, size in large_parts(work.function, work.more_args):
+        print(f"{name} ({size / 1e6:.0f} MB) goes along with {work.function_name}")  # noqa: T201

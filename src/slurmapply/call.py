@@ -1,0 +1,130 @@
+"""A row's call: the function with its fixed arguments, and what it can ask about its row."""
+
+from __future__ import annotations
+
+import os
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slurmapply.rows import ITEM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The user's function as it is called for each row.
+
+    Parameters
+    ----------
+    function
+        The user's.
+    more_args
+        Keyword arguments that are the same for every row.
+    initializer
+        Called once in each process before its first row, or None.
+    """
+
+    function: Callable[..., Any]
+    more_args: Mapping[str, Any]
+    initializer: Callable[[], Any] | None = None
+
+    def __call__(self, arguments: dict[str, Any]) -> Any:
+        """Call the function with a row's arguments; the item of slurm_map goes first."""
+        if ITEM in arguments:
+            return self.function(arguments.pop(ITEM), **arguments, **self.more_args)
+        return self.function(**arguments, **self.more_args)
+
+
+def payload(
+    function: Callable[..., Any],
+    more_args: Mapping[str, Any],
+    global_objects: Mapping[str, Any],
+    initializer: Callable[[], Any] | None,
+) -> dict[str, Any]:
+    """Put what a call needs into the plain containers that are stored in ``function.pkl``."""
+    return {
+        "function": function,
+        "more_args": dict(more_args),
+        "globals": dict(global_objects),
+        "initializer": initializer,
+    }
+
+
+def call_of(content: Mapping[str, Any]) -> Call:
+    """Make a call from what `payload` put together, its global objects in their place."""
+    function = content["function"]
+    if content["globals"]:
+        _globals_of(function).update(content["globals"])
+    return Call(function, content["more_args"], content["initializer"])
+
+
+def _globals_of(function: Any) -> dict[str, Any]:
+    for _ in range(32):  # a partial of a bound method of a callable: never deep, but no loop
+        if hasattr(function, "__globals__"):
+            found: dict[str, Any] = function.__globals__
+            return found
+        inner = getattr(function, "func", None) or getattr(function, "__func__", None)
+        function = inner or type(function).__call__
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentRow:
+    """What the function can ask about the row that it is called for.
+
+    Attributes
+    ----------
+    number : int or None
+        Number of the row, from 0; None outside a job.
+    attempt : int
+        1 at the first attempt, 2 when it is tried again.
+    """
+
+    number: int | None = None
+    attempt: int = 1
+    job_folder: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """A folder of the row's own, made on first use and kept across attempts.
+
+        Outside a job it is the working folder.
+        """
+        if self.job_folder is None:
+            return Path.cwd()
+        folder = Path(self.job_folder) / "rows_" / str(self.number)
+        os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103  # Path.mkdir's parents ignore the mode
+        return folder
+
+
+_current: ContextVar[CurrentRow] = ContextVar("slurmapply_current_row", default=CurrentRow())
+
+
+def current_row() -> CurrentRow:
+    """Give the row that the calling function runs for; harmless outside a job.
+
+    Returns
+    -------
+    CurrentRow
+        ``.number``, ``.attempt`` (from 1), ``.folder``.
+
+    Examples
+    --------
+    >>> current_row().number is None
+    True
+    """
+    return _current.get()
+
+
+def enter_row(number: int, attempt: int, job_folder: str) -> None:
+    """Say which row the calls that follow are made for."""
+    _current.set(CurrentRow(number, attempt, job_folder))
+
+
+def leave_rows() -> None:
+    """Say that no row is being run any more."""
+    _current.set(CurrentRow())

@@ -1,0 +1,180 @@
+"""Everything that slurmapply raises, one tree.
+
+::
+
+    SlurmApplyError
+    ├── InvalidArgumentError      an argument cannot be used (.argument); also a ValueError and TypeError
+    │   └── NotPicklableError     an object cannot be sent to the nodes (.variable)
+    ├── JobFolderError            a job folder cannot be made, read or trusted (.path)
+    │   ├── JobExistsError        the name is taken (.path)
+    │   ├── JobNotFoundError      no such job (.path)
+    │   ├── FormatError           written by a newer slurmapply, or damaged (.path)
+    │   └── UntrustedFolderError  others could have written what would be executed (.path)
+    ├── SchedulerError            a batch system's command failed (.command, .exit_code, .output)
+    │   ├── SchedulerNotFoundError  its command is not on this machine
+    │   └── SubmissionError       it refused, or may have taken, a submission (.job)
+    ├── JobAliveError             refused while something of the job can still run (.job)
+    ├── WaitTimeoutError          the job did not end in time (.job); also a TimeoutError
+    ├── RowsFailedError           rows of a job are not ok (.job, .table)
+    └── RowError                  what became of one row that is not ok (.row, .status, .cause, ...)
+
+Every message answers: what was being done, what came back, what to do next. The fields are plain
+attributes, and every error survives pickling.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+class SlurmApplyError(Exception):
+    """The root of all errors of this package.
+
+    Parameters
+    ----------
+    message
+        What was being done, what came back, what to do next.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+
+
+class InvalidArgumentError(SlurmApplyError, ValueError, TypeError):
+    """An argument cannot be used. Nothing was written or submitted.
+
+    It is a ValueError and a TypeError at once: which of the two a wrong argument is depends on
+    taste, and a caller should not have to know ours.
+    """
+
+    def __init__(self, message: str = "", *, argument: str | None = None) -> None:
+        super().__init__(message)
+        self.argument = argument
+
+
+class NotPicklableError(InvalidArgumentError):
+    """Something that the function needs cannot be sent to another process."""
+
+    def __init__(
+        self, message: str = "", *, argument: str | None = None, variable: str | None = None
+    ) -> None:
+        super().__init__(message, argument=argument)
+        self.variable = variable
+
+
+class JobFolderError(SlurmApplyError):
+    """A job folder cannot be made, read or trusted."""
+
+    def __init__(self, message: str = "", *, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class JobExistsError(JobFolderError):
+    """There is a job of this name already, and nothing of it was touched."""
+
+
+class JobNotFoundError(JobFolderError):
+    """There is no job of this name, or no job folder at this path."""
+
+
+class FormatError(JobFolderError):
+    """A file of a job folder was written by a newer slurmapply, or is not one of ours."""
+
+
+class UntrustedFolderError(JobFolderError):
+    """Others than you could have written what would be executed by reading it."""
+
+
+class SchedulerError(SlurmApplyError):
+    """A command of the batch system failed."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        command: Sequence[str] = (),
+        exit_code: int | None = None,
+        output: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.command = tuple(command)
+        self.exit_code = exit_code
+        self.output = output
+
+
+class SchedulerNotFoundError(SchedulerError):
+    """The batch system's command is not on this machine."""
+
+
+class SubmissionError(SchedulerError):
+    """The batch system refused a submission, or may have taken it without saying so.
+
+    The job's folder is complete: ``err.job.submit(account="...")`` goes on from here.
+    """
+
+    job: Any = None
+
+
+class JobAliveError(SlurmApplyError):
+    """Refused, because something of the job can still run."""
+
+    def __init__(self, message: str = "", *, job: Any = None) -> None:
+        super().__init__(message)
+        self.job = job
+
+
+class WaitTimeoutError(SlurmApplyError, TimeoutError):
+    """The job did not end within the time that was allowed for waiting. It goes on."""
+
+    def __init__(self, message: str = "", *, job: Any = None) -> None:
+        super().__init__(message)
+        self.job = job
+
+
+class RowsFailedError(SlurmApplyError):
+    """Rows of a job are not ok; the others are, and are in ``.table``."""
+
+    def __init__(self, message: str = "", *, job: Any = None, table: Any = None) -> None:
+        super().__init__(message)
+        self.job = job
+        self.table = table
+
+
+class RowError(SlurmApplyError):
+    """What became of one row that is not ok.
+
+    Attributes
+    ----------
+    row : int
+        Number of the row, from 0.
+    status : str
+        ``"error"``, ``"crashed"``, ``"unfinished"``, ...
+    cause : str
+        The exception's type, or the reason in one word.
+    exception : BaseException or None
+        The exception itself, where it could be pickled.
+    traceback : str
+        Its full text, as the node saw it.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        row: int = -1,
+        status: str = "",
+        cause: str = "",
+        exception: BaseException | None = None,
+        traceback: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.row = row
+        self.status = status
+        self.cause = cause
+        self.exception = exception
+        self.traceback = traceback

@@ -1,0 +1,376 @@
+"""Following a job: what the folder shows, and the batch system asked as seldom as possible."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slurmapply import jobfolder
+from slurmapply.records import LifeView, latest_lives, read_lives
+from slurmapply.rows import RowNumbers
+from slurmapply.schedulers.base import Answer, Phase, Scheduler, Submission
+from slurmapply.schedulers.local import is_here
+from slurmapply.states import (
+    FAILED,
+    OK_CODE,
+    OVER,
+    STATUS_OF_CODE,
+    Evidence,
+    JobState,
+    Presence,
+    RowStatus,
+    job_state,
+)
+from slurmapply.status import JobStatus, queue_entry
+from slurmapply.survey import Survey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from slurmapply.jobfolder import FolderDisk
+
+#: Until a shared disk surely shows what tasks wrote last: twice the longest default of NFS's
+#: directory attribute cache (acdirmax, 60 s); on a disk of this machine only the writers' time.
+_SHARED_GRACE = 120.0
+_LOCAL_GRACE = 2.0
+
+_FIRST_QUESTION_AFTER = 2.0
+_LONGEST_PAUSE = 60.0
+
+
+@dataclass(slots=True)
+class Questions:
+    """When the batch system may be asked, and what it last said.
+
+    Nothing is asked while the folder answers; else after two seconds, then less and less often,
+    whatever the caller's loop does. A look after two quiet seconds always asks.
+    """
+
+    answer: Answer | None = None
+    answered_at: float = 0.0
+    _pause: float = _FIRST_QUESTION_AFTER
+    _next: float = 0.0
+    _last_look: float | None = None
+    absent_since: float | None = None
+
+    def restart(self, now: float, *, news: bool) -> None:
+        """Note a look at the job; news from the folder make a question unnecessary."""
+        quiet = self._last_look is None or now - self._last_look > _FIRST_QUESTION_AFTER
+        self._last_look = now
+        if news:
+            self._pause = _FIRST_QUESTION_AFTER
+            self._next = now + self._pause
+        elif quiet:
+            self._next = now
+
+    def due(self, now: float) -> bool:
+        """Whether to ask now."""
+        return now >= self._next
+
+    def note(self, answer: Answer, now: float) -> None:
+        """Keep an answer, and ask later next time."""
+        self._next = now + self._pause
+        self._pause = min(_LONGEST_PAUSE, self._pause * 1.5)
+        if answer.known:
+            self.answer, self.answered_at = answer, now
+            alive = any(state.alive for state in answer.tasks)
+            self.absent_since = None if alive else self.absent_since or now
+        else:
+            known = self.answer.tasks if self.answer else ()
+            self.answer = Answer(known=False, tasks=known, error=answer.error)
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """One run as the folder shows it.
+
+    Attributes
+    ----------
+    number, asked
+        Of the run; its ``run.json``.
+    submission
+        What it was submitted as, or None.
+    rows
+        Its rows: the fixed list, or what the rule gives now.
+    cancelled
+        The mark is there.
+    lives
+        What its tasks recorded.
+    """
+
+    number: int
+    asked: Mapping[str, Any]
+    submission: Submission | None
+    rows: RowNumbers
+    cancelled: bool
+    lives: list[LifeView] = field(default_factory=list)
+
+    @property
+    def latest(self) -> list[LifeView]:
+        """The latest life of each task of the submission."""
+        return latest_lives(self.lives)
+
+    @property
+    def started(self) -> bool:
+        """Whether a task has begun and not ended."""
+        return any(view.started and not view.end for view in self.latest)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all tasks have ended; without a Slurm there is one task only."""
+        tasks = 1 if self.submission and self.submission.kind != "slurm" else self.asked["tasks"]
+        return bool(tasks) and sum(view.end is not None for view in self.latest) >= tasks
+
+
+class Follower:
+    """What a session knows of a job, kept up to date.
+
+    Parameters
+    ----------
+    disk, job
+        The folder and its ``job.json``.
+    scheduler
+        Gives the batch system for a kind of submission.
+    """
+
+    def __init__(
+        self, disk: FolderDisk, job: Mapping[str, Any], scheduler: Callable[[str], Scheduler]
+    ) -> None:
+        self._disk = disk
+        self._job = job
+        self._scheduler = scheduler
+        self._questions = Questions()
+        self._asked_of_run = -1
+        self.survey = Survey(disk, job["uuid"], job["rows"])
+        self.run = self._view_run(0)
+
+    @property
+    def outcomes(self) -> Any:
+        """The outcomes that count."""
+        return self.survey.outcomes
+
+    def look(self, *, ask: bool = True) -> JobState:
+        """Look at the folder, ask the batch system if need be and allowed, and judge.
+
+        Parameters
+        ----------
+        ask
+            False: never ask.
+        """
+        latest = self._latest_run()
+        news = bool(self.survey.update(range(latest + 1))) or latest != self._asked_of_run
+        if latest != self._asked_of_run:
+            self._questions = Questions()
+            self._asked_of_run = latest
+            news = False
+        self.run = self._view_run(latest)
+        now = time.monotonic()
+        if ask:
+            self._questions.restart(now, news=news)
+        state = self._judge(now)
+        if ask and state not in OVER and self.run.submission and self._questions.due(now):
+            self._ask(self.run.submission, now)
+            # What was written between the first look and the answer must not be missed.
+            self.survey.update(range(latest + 1))
+            self.run = self._view_run(latest)
+            state = self._judge(now)
+        return state
+
+    def _latest_run(self) -> int:
+        numbers = map(jobfolder.parse_run, self._disk.names("."))
+        return max((number for number in numbers if number is not None), default=0)
+
+    def _view_run(self, number: int) -> RunView:
+        asked = jobfolder.read_run(self._disk, number)
+        return RunView(
+            number,
+            asked,
+            read_submission(self._disk, number),
+            self._rows_of(number, asked["rule"]),
+            self._disk.read(jobfolder.cancelled(number)) is not None,
+            read_lives(self._disk, number),
+        )
+
+    def _rows_of(self, number: int, rule: Any) -> RowNumbers:
+        fixed = self._disk.read(jobfolder.run_rows(number))
+        if fixed is not None:
+            return RowNumbers(jobfolder.decode_json(fixed, self._disk.path)["ranges"])
+        if rule == "all":
+            return RowNumbers.first(self._job["rows"])
+        if rule != "left":
+            return RowNumbers(rule)
+        rows = range(self._job["rows"])
+        return RowNumbers.of(r for r in rows if self.outcomes.status_code(r) != OK_CODE)
+
+    def _ask(self, submission: Submission, now: float) -> None:
+        answer = self._scheduler(submission.kind).states([submission])
+        self._questions.note(answer, now)
+
+    def _judge(self, now: float) -> JobState:
+        run = self.run
+        return job_state(
+            Evidence(
+                submitted=bool(run.submission or run.lives or not self._job["rows"]),
+                settled=self.outcomes.settled_in(run.number) >= len(run.rows),
+                cancelled=run.cancelled,
+                started=run.started,
+                ended=run.ended,
+                presence=self._presence(),
+                files_may_come=self._files_may_come(now),
+            )
+        )
+
+    def _presence(self) -> Presence:
+        answer = self._questions.answer
+        if answer is None:
+            return Presence.NOT_ASKED
+        if not answer.known:
+            return Presence.NO_ANSWER
+        phases = {state.phase for state in answer.tasks}
+        if phases & {Phase.RUNNING, Phase.ENDING}:
+            return Presence.RUNNING
+        if phases & {Phase.WAITING, Phase.UNKNOWN}:
+            return Presence.WAITING
+        return Presence.ABSENT
+
+    def _files_may_come(self, now: float) -> bool:
+        since = self._questions.absent_since
+        grace = _LOCAL_GRACE if is_here(self._disk.path.absolute()) else _SHARED_GRACE
+        return since is not None and now - since < grace
+
+    # -- rows ------------------------------------------------------------------------------
+
+    def row_status(self, row: int, state: JobState) -> RowStatus:
+        """Say what is the case with one row."""
+        code = self.outcomes.status_code(row)
+        due = row in self.run.rows and self.outcomes.last_run(row) < self.run.number
+        if state not in OVER and (due or not code):
+            return RowStatus.RUNNING if row in self.running_rows() else RowStatus.PENDING
+        if code:
+            return STATUS_OF_CODE[code]
+        if state is JobState.PREPARED:
+            return RowStatus.PENDING
+        return RowStatus.CANCELLED if self.run.cancelled else RowStatus.UNFINISHED
+
+    def running_rows(self) -> set[int]:
+        """Rows that a live task has named as running, and that have no outcome yet."""
+        return {
+            row
+            for view in self.run.latest
+            if view.end is None
+            for row in view.running
+            if self.outcomes.last_run(row) < self.run.number
+        }
+
+    def count(self, state: JobState) -> tuple[Counter[str], Counter[str]]:
+        """Count rows by status, and failed rows by cause."""
+        counts: Counter[str] = Counter()
+        causes: Counter[str] = Counter()
+        for (code, cause), number in self.outcomes.tally.items():
+            counts[STATUS_OF_CODE[code].value] += number
+            if cause:
+                causes[cause] += number
+        over = state in OVER
+        for row in self._due_again() if not over else ():
+            counts[STATUS_OF_CODE[self.outcomes.status_code(row)].value] -= 1
+            causes[self._cause(row)] -= 1
+        missing = self._job["rows"] - counts.total()
+        running = 0 if over else len(self.running_rows())
+        counts[RowStatus.RUNNING.value] += min(running, missing)
+        counts[self._missing_word(state).value] += missing - min(running, missing)
+        return +counts, +causes
+
+    def _due_again(self) -> list[int]:
+        """Rows of a later run that are to run again."""
+        if not self.run.number:
+            return []
+        return [
+            row
+            for row in self.run.rows
+            if self.outcomes.status_code(row) and self.outcomes.last_run(row) < self.run.number
+        ]
+
+    def _cause(self, row: int) -> str:
+        found = self.outcomes.find(row)
+        return found[0].cause(found[1]) if found else ""
+
+    def _missing_word(self, state: JobState) -> RowStatus:
+        if state not in OVER or state is JobState.PREPARED:
+            return RowStatus.PENDING
+        return RowStatus.CANCELLED if self.run.cancelled else RowStatus.UNFINISHED
+
+    def status(self, state: JobState, read_log: Callable[[], dict[int, str]]) -> JobStatus:
+        """Put together what there is to say."""
+        counts, causes = self.count(state)
+        answer = self._questions.answer
+        asked = answer is not None and state not in OVER
+        return JobStatus(
+            self._job["name"],
+            state,
+            dict(counts),
+            dict(causes.most_common()),
+            [queue_entry(task) for task in answer.tasks] if answer and asked else [],
+            time.monotonic() - self._questions.answered_at if asked else 0.0,
+            self._seconds_left(state),
+            self._note(answer if asked else None),
+            read_log,
+        )
+
+    def _seconds_left(self, state: JobState) -> float | None:
+        settled = self.outcomes.settled_in(self.run.number)
+        starts = [view.started["time"] for view in self.run.lives if view.started]
+        if state is not JobState.RUNNING or not settled or not starts:
+            return None
+        elapsed = max(0.0, time.time() - min(starts))
+        return elapsed / settled * (len(self.run.rows) - settled)
+
+    def _note(self, answer: Answer | None) -> str:
+        notes = [f"not everything could be read: {text}" for text in self.survey.damage]
+        if answer is not None and answer.error:
+            notes.append(answer.error)
+        return "\n".join(notes)
+
+    def why_unfinished(self) -> tuple[str, str]:
+        """Say why rows are left though nothing can run them any more: cause and sentence."""
+        if self.run.cancelled:
+            return "cancelled", "the job was cancelled before this row ran"
+        reasons = [view.stopping for view in self.run.lives if view.stopping]
+        for record in reasons:
+            if record["reason"] == "load_failed":
+                return (
+                    "load_failed",
+                    f"the function could not be loaded on the node: {record['message']}",
+                )
+            if record["reason"] == "write_failed":
+                return "write_failed", record["message"]
+        if not any(view.started for view in self.run.lives):
+            return (
+                "never_started",
+                "no task wrote a sign of life; job.logs(task=0) shows its console",
+            )
+        if reasons:
+            return "stopped_early", f"its task was stopped by {reasons[-1]['reason']}"
+        return "killed", "its task ended without a word: it was killed, or its node died"
+
+
+def read_submission(disk: FolderDisk, run: int) -> Submission | None:
+    """Read which submission a run belongs to."""
+    data = disk.read(jobfolder.submission(run))
+    if data is None:
+        return None
+    content = jobfolder.decode_json(data, Path(jobfolder.submission(run)))
+    details = {key: value for key, value in content.items() if key not in ("kind", "job_id")}
+    return Submission(content["kind"], str(content["job_id"]), details)
+
+
+def submission_content(submission: Submission) -> dict[str, Any]:
+    """Give what is written of a submission."""
+    return {"kind": submission.kind, "job_id": submission.job_id, **submission.details}
+
+
+def failed_statuses() -> frozenset[str]:
+    """Give the words of all failed statuses."""
+    return frozenset(status.value for status in FAILED)

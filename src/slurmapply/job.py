@@ -1,0 +1,666 @@
+"""A job: the handle on a job folder, from this session or any later one."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slurmapply import jobfolder, listing, removal
+from slurmapply.backends import scheduler_for
+from slurmapply.call import call_of, enter_row, leave_rows
+from slurmapply.collecting import Collector, RowReport
+from slurmapply.errors import (
+    InvalidArgumentError,
+    JobAliveError,
+    RowsFailedError,
+    SlurmApplyError,
+    SubmissionError,
+    WaitTimeoutError,
+)
+from slurmapply.following import Follower, RunView
+from slurmapply.jobfolder import FolderDisk
+from slurmapply.preparing import RunPlan
+from slurmapply.progress import check_timeout, looks, wait
+from slurmapply.resources import check_resources
+from slurmapply.rows import ITEM
+from slurmapply.settings import load_defaults
+from slurmapply.signature import check_call
+from slurmapply.states import FAILED, OK_CODE, OVER, SETTLED, JobState, RowStatus
+from slurmapply.submitting import add_run, change_plan, choose_rows, plan_of, submit_run, with_job
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator, Mapping
+
+    from slurmapply.status import JobStatus
+
+_LOG_TAIL = 4096
+
+
+class SlurmJob:
+    """All rows of one `slurm_apply`, `slurm_map` or `slurm_call`.
+
+    It holds nothing but the path of the job folder and what was read from it: any number of
+    sessions may open the same job, and none needs to stay alive.
+
+    Parameters
+    ----------
+    folder
+        The job folder.
+    trust
+        Unpickle what is in it even though others could have written it, or another Python did.
+
+    Raises
+    ------
+    JobFolderError
+        There is no job folder at this path, or a newer slurmapply wrote it.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, trust: bool = False) -> None:
+        self._folder = Path(folder).expanduser().absolute()
+        self._disk = FolderDisk(self._folder, trust=trust)
+        self._content = jobfolder.read_job(self._disk)
+        self._trust = trust
+        self._follower = Follower(self._disk, self._content, scheduler_for)
+        self._collector = Collector(self._disk, self._content, self._follower, trust=trust)
+
+    @classmethod
+    def open(cls, name_or_folder: str | os.PathLike[str], *, trust: bool = False) -> SlurmJob:
+        """Open a job of this or an earlier session.
+
+        Parameters
+        ----------
+        name_or_folder
+            The job's name, looked for in the working folder, the site's `jobs_folder` and the
+            user's own list of jobs; or the path of its folder.
+        trust
+            As above.
+
+        Raises
+        ------
+        JobNotFoundError
+            There is none; the nearest name is offered.
+
+        Examples
+        --------
+        >>> from slurmapply import slurm_map
+        >>> _ = slurm_map(abs, [-1, 2], job_name="opened", backend="inline")  # doctest: +ELLIPSIS
+        opened: 2 rows...
+        >>> SlurmJob.open("opened").results()
+        [1, 2]
+        """
+        jobs_folder = Path(load_defaults().get("jobs_folder", ".")).expanduser()
+        return cls(listing.find(name_or_folder, jobs_folder), trust=trust)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_reopen, (str(self._folder), self._trust))
+
+    # -- what it is ------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The job's name."""
+        return str(self._content["name"])
+
+    @property
+    def folder(self) -> Path:
+        """The job folder, absolute."""
+        return self._folder
+
+    @property
+    def job_id(self) -> str | None:
+        """What the batch system calls the latest run; None before it was submitted."""
+        submission = self._latest_run().submission
+        return submission.job_id if submission else None
+
+    @property
+    def job_ids(self) -> list[str]:
+        """The ids of all runs that were submitted, in order."""
+        from slurmapply.following import read_submission  # noqa: PLC0415  # one use
+
+        runs = range(self._latest_run().number + 1)
+        found = (read_submission(self._disk, run) for run in runs)
+        return [submission.job_id for submission in found if submission]
+
+    @property
+    def kind(self) -> str:
+        """How it was made: "apply", "map" or "call"."""
+        return str(self._content["kind"])
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Digests of the function's code, the parameters and the fixed arguments."""
+        return dict(self._content["fingerprints"])
+
+    @property
+    def nodes(self) -> int:
+        """How many tasks the latest run has: at most what was asked, fewer for few rows."""
+        return int(self._latest_run().asked["tasks"])
+
+    def __len__(self) -> int:
+        return int(self._content["rows"])
+
+    def __repr__(self) -> str:
+        try:
+            return self._status(self._follower.look(ask=False)).summary()
+        except Exception as error:  # noqa: BLE001  # a repr that raises spoils every traceback
+            return f"<SlurmJob {self._folder}: {error}>"
+
+    def _repr_html_(self) -> str:
+        return f"<b>{html.escape(self.name)}</b>: {html.escape(repr(self))}"
+
+    def _latest_run(self) -> RunView:
+        self._follower.look(ask=False)
+        return self._follower.run
+
+    # -- following -------------------------------------------------------------------------
+
+    def status(self) -> JobStatus:
+        """Look at the job, without waiting for anything.
+
+        Returns
+        -------
+        JobStatus
+            ``.state``, ``.completed``, ``.ok``, ``.counts``, ``.queue``, ``.log``, ``.age``;
+            printed, it is a summary for people.
+        """
+        return self._status(self._follower.look())
+
+    def _status(self, state: JobState) -> JobStatus:
+        return self._follower.status(state, lambda: self._collector.task_logs(_LOG_TAIL))
+
+    def wait(self, timeout: float | None = None) -> SlurmJob:
+        """Wait until nothing of the job can still run.
+
+        A progress bar is shown on a terminal and in a notebook. Ctrl-C ends the waiting only.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait at most; as long as it takes when None.
+
+        Returns
+        -------
+        SlurmJob
+            This job.
+
+        Raises
+        ------
+        WaitTimeoutError
+            The time is over; the job goes on. It is a TimeoutError.
+        """
+        self._wait(check_timeout(timeout))
+        return self
+
+    def _wait(self, timeout: float | None = None) -> JobState:
+        self._refuse_prepared("wait for")
+        try:
+            return wait(self._follower, self.name, timeout)
+        except WaitTimeoutError as error:
+            error.job = self
+            raise
+
+    def _refuse_prepared(self, what: str) -> None:
+        if self._follower.look(ask=False) is JobState.PREPARED:
+            raise SlurmApplyError(
+                f"there is nothing to {what}: {self.name} was prepared, but never submitted. Start "
+                f"it with job.submit(), or by hand: cd '{self._folder}' && sbatch submit.sh"
+            )
+
+    def _settled_state(self, *, waiting: bool) -> JobState:
+        return self._wait() if waiting else self._follower.look()
+
+    # -- collecting ------------------------------------------------------------------------
+
+    def results(self, wait: bool = True, errors: str = "raise") -> Any:  # noqa: FBT001, FBT002  # R's order
+        """Give what the rows returned, in row order.
+
+        Parameters
+        ----------
+        wait
+            False: a snapshot of all rows, those that have not ended being None.
+        errors
+            "raise": a `RowsFailedError` when rows are not ok. "keep": such a row's place holds a
+            `RowError`.
+
+        Returns
+        -------
+        list, dict or Series
+            The kind of collection that `slurm_map` was given; a list for `slurm_apply`.
+        """
+        _check_errors(errors)
+        state = self._settled_state(waiting=wait)
+        try:
+            values = self._collector.values(state, errors=errors, snapshot=not wait)
+        except RowsFailedError as error:
+            raise self._completed(error, state, snapshot=not wait) from error.__cause__
+        return self._collector.collection(values)
+
+    def result(self, row: int | None = None) -> Any:
+        """Give one row's value; waits for the job.
+
+        Parameters
+        ----------
+        row
+            Its number; may be left out when there is only one.
+
+        Raises
+        ------
+        RowsFailedError
+            The row is not ok.
+        """
+        number = self._only_row() if row is None else self._check_row(row)
+        state = self._wait()
+        if self._follower.outcomes.status_code(number) != OK_CODE:
+            error = self._collector.refusal([number], state)
+            raise self._completed(error, state, snapshot=False) from self._collector.error(
+                number, state
+            )
+        value = self._collector.value(number)
+        if isinstance(value, Exception) and value.__class__.__module__ == "slurmapply.errors":
+            raise value
+        return value
+
+    def _only_row(self) -> int:
+        if len(self) != 1:
+            raise InvalidArgumentError(
+                f"row: {self.name} has {len(self)} rows; say which, as job.result(0), or take all "
+                "with job.results().",
+                argument="row",
+            )
+        return 0
+
+    def _check_row(self, row: Any) -> int:
+        number = row.item() if hasattr(row, "item") else row
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise InvalidArgumentError(
+                f"row: a row's number is needed, not {row!r}.", argument="row"
+            )
+        if not 0 <= number < len(self):
+            raise InvalidArgumentError(
+                f"row: there is no row {number}; {self.name} has rows 0 to {len(self) - 1}.",
+                argument="row",
+            )
+        return int(number)
+
+    def table(
+        self,
+        wait: bool = True,  # noqa: FBT001, FBT002  # R's order
+        errors: str = "raise",
+        details: bool = False,  # noqa: FBT001, FBT002
+    ) -> Any:
+        """Give parameters and results as one table, one line per row.
+
+        Parameters
+        ----------
+        wait
+            False: a snapshot, the results of rows that have not ended being empty.
+        errors
+            "raise": a `RowsFailedError` when rows are not ok. "keep": such rows have empty
+            results, and ``row_number``, ``row_status``, ``row_cause`` say what befell each row.
+        details
+            Add ``row_seconds``, ``row_cpu_seconds``, ``row_peak_mb``, ``row_host`` and
+            ``row_attempt``.
+
+        Returns
+        -------
+        frame
+            Of the same kind as the parameters were; pandas when they were no frame.
+        """
+        return self._table(wait=wait, errors=errors, details=details, with_params=True)
+
+    def results_table(self, wait: bool = True, errors: str = "raise") -> Any:  # noqa: FBT001, FBT002
+        """Give the results alone as a table; otherwise as `table`."""
+        return self._table(wait=wait, errors=errors, details=False, with_params=False)
+
+    def _table(self, *, wait: bool, errors: str, details: bool, with_params: bool) -> Any:
+        _check_errors(errors)
+        state = self._settled_state(waiting=wait)
+        try:
+            return self._collector.table(
+                state, errors=errors, details=details, snapshot=not wait, with_params=with_params
+            )
+        except RowsFailedError as error:
+            raise self._completed(error, state, snapshot=not wait) from error.__cause__
+
+    def _completed(
+        self, error: RowsFailedError, state: JobState, *, snapshot: bool
+    ) -> RowsFailedError:
+        error.job = self
+        error.table = self._collector.table(
+            state, errors="keep", details=False, snapshot=snapshot, with_params=True
+        )
+        return error
+
+    def errors(self) -> Any:
+        """Give a table of the rows that are not ok; never waits.
+
+        Returns
+        -------
+        frame
+            Parameters, ``row_number``, ``row_status``, ``row_cause``, ``message``, ``traceback``.
+        """
+        return self._collector.errors(self._follower.look())
+
+    def row(self, row: int) -> RowReport:
+        """Give all of one row: parameters, status, cause, value, traceback, log; never waits."""
+        number = self._check_row(row)
+        return self._collector.row(number, self._follower.look())
+
+    def run_row(self, row: int) -> Any:
+        """Run one row here and now, and let its real exception out; records nothing.
+
+        For a debugger: ``%debug``, or ``breakpoint()`` in the function.
+
+        Parameters
+        ----------
+        row
+            Its number.
+        """
+        number = self._check_row(row)
+        call = self._load_call()
+        arguments = self._collector.arguments(number)
+        if call.initializer is not None:
+            call.initializer()
+        enter_row(number, 1, str(self._folder))
+        try:
+            return call(arguments)
+        finally:
+            leave_rows()
+
+    def _load_call(self) -> Any:
+        return call_of(self._load_payload())
+
+    def _load_payload(self) -> Mapping[str, Any]:
+        self._collector.check_trust()
+        name, data = jobfolder.function_files(self._latest_run().asked)
+        return self._collector.load(name, data)
+
+    def logs(self, row: int | None = None, task: int | None = None) -> Any:
+        """Give what was printed.
+
+        Parameters
+        ----------
+        row
+            Exactly what this row printed.
+        task
+            All that this task printed, its workers included.
+
+        Returns
+        -------
+        str, or dict of int to str
+            All tasks of the latest run by their number, when neither is given.
+        """
+        self._follower.look(ask=False)
+        if row is not None:
+            return self._collector.row_log(self._check_row(row))
+        logs = self._collector.task_logs()
+        return logs if task is None else logs.get(task, "")
+
+    def as_completed(self, errors: str = "raise") -> Iterator[tuple[Any, Any]]:
+        """Give rows as they end.
+
+        Parameters
+        ----------
+        errors
+            "raise": the first row that is not ok ends it with a `RowError`. "keep": its value is
+            that RowError.
+
+        Yields
+        ------
+        tuple
+            Number of the row, or its key where `slurm_map` was given a mapping or Series; value.
+        """
+        _check_errors(errors)
+        self._refuse_prepared("wait for")
+        keys = self._collector.keys()
+        left = set(range(len(self)))
+        for state in looks(self._follower, None):
+            ended = SETTLED if state not in OVER else frozenset(RowStatus)
+            for row in sorted(left):
+                status = self._follower.row_status(row, state)
+                if status in ended:
+                    left.remove(row)
+                    yield keys[row], self._outcome(row, status, state, errors)
+
+    def _outcome(self, row: int, status: RowStatus, state: JobState, errors: str) -> Any:
+        if status is RowStatus.OK:
+            return self._collector.value(row)
+        error = self._collector.error(row, state)
+        if errors == "raise":
+            raise error from error.__cause__
+        return error
+
+    # -- running again, stopping, cleaning up ----------------------------------------------
+
+    def retry(
+        self,
+        rows: Any = None,
+        *,
+        f: Callable[..., Any] | None = None,
+        more_args: Mapping[str, Any] | None = None,
+        **changed: Any,
+    ) -> SlurmJob:
+        """Run rows again, as a new run of the same job.
+
+        Parameters
+        ----------
+        rows
+            None: all rows that are not ok. Or a status, "failed", a cause, numbers, or a mask;
+            rows that are named by number run again even if they are ok.
+        f
+            A mended function.
+        more_args
+            Other fixed arguments.
+        **changed
+            Keywords of `slurm_apply` that say how much and where: ``mem="8G"``.
+
+        Returns
+        -------
+        SlurmJob
+            This job. When there is nothing to run again, it says so and does nothing.
+
+        Raises
+        ------
+        JobAliveError
+            Something of the latest run can still run, or another session is retrying.
+        """
+        state = self._follower.look()
+        if state is JobState.PREPARED:
+            self._refuse_prepared("retry")
+        self._refuse_alive(state, "retry")
+        chosen = choose_rows(rows, len(self), lambda: self._statuses(state))
+        self._follower.survey.verify()
+        count = len(self._rows_left()) if chosen is None else len(chosen)
+        if not count:
+            print(f"{self.name}: nothing to retry, all {len(self)} rows are ok")  # noqa: T201
+            return self
+        before = plan_of(self._follower.run.asked, count)
+        plan = RunPlan(
+            number=before.number + 1,
+            rule="left" if chosen is None else chosen.ranges,
+            rows=count,
+            resources=check_resources(changed, before.resources),
+            backend=before.backend,
+            function_of_run=before.function_of_run,
+        )
+        plan = add_run(self._disk, self._content, plan, self._new_function(f, more_args))
+        return self._submit(plan)
+
+    def _rows_left(self) -> list[int]:
+        outcomes = self._follower.outcomes
+        return [row for row in range(len(self)) if outcomes.status_code(row) != OK_CODE]
+
+    def _statuses(self, state: JobState) -> list[tuple[str, str]]:
+        pairs = []
+        for row in range(len(self)):
+            status = self._follower.row_status(row, state)
+            ok = status is RowStatus.OK
+            cause = "" if ok else self._collector.failure(row, state)[1].cause
+            pairs.append((str(status), cause))
+        return pairs
+
+    def _new_function(
+        self, f: Callable[..., Any] | None, more_args: Mapping[str, Any] | None
+    ) -> tuple[Callable[..., Any], Mapping[str, Any], Callable[[], Any] | None] | None:
+        if f is None and more_args is None:
+            return None
+        stored = self._load_payload()
+        function = stored["function"] if f is None else f
+        arguments = stored["more_args"] if more_args is None else more_args
+        names = self._collector.column_names()
+        positional = int(names == [ITEM])
+        check_call(
+            function,
+            [] if positional else names,
+            more_args=arguments,
+            positional=positional,
+        )
+        return function, arguments, stored["initializer"]
+
+    def submit(self, **changed: Any) -> SlurmJob:
+        """Submit what was only prepared, or refused.
+
+        Parameters
+        ----------
+        **changed
+            Keywords of `slurm_apply` that say how much and where, and ``backend=``.
+
+        Raises
+        ------
+        JobAliveError
+            It was submitted already.
+        """
+        state = self._follower.look(ask=False)
+        if state is not JobState.PREPARED:
+            raise JobAliveError(
+                f"{self.name} was submitted already, as {self.job_id}, and is {state}. To run rows "
+                "again: job.retry().",
+                job=self,
+            )
+        run = self._follower.run
+        plan = plan_of(run.asked, len(run.rows))
+        backend = changed.pop("backend", None)
+        return self._submit(change_plan(self._disk, self._content, plan, changed), backend=backend)
+
+    def _submit(self, plan: RunPlan, *, backend: str | None = None) -> SlurmJob:
+        from dataclasses import replace  # noqa: PLC0415  # one use
+
+        from slurmapply.backends import choose_backend  # noqa: PLC0415
+
+        plan = replace(plan, backend=choose_backend(backend or plan.backend))
+        try:
+            submission = submit_run(self._disk, self._content, plan)
+        except SubmissionError as error:
+            raise with_job(error, self) from error.__cause__
+        listing.remember(self._folder)
+        described = scheduler_for(submission.kind).describe(submission)
+        print(_message(self, plan, described))  # noqa: T201  # the one line that users wait for
+        return self
+
+    def cancel(self) -> None:
+        """End what is alive of the job; rows that are done stay done.
+
+        The ``cancelled`` mark is written first, so that tasks that start later end at once.
+        """
+        state = self._follower.look()
+        run = self._follower.run
+        if state in OVER:
+            print(f"{self.name}: nothing to cancel, it is {state}")  # noqa: T201
+            return
+        self._disk.publish(jobfolder.cancelled(run.number), b"")
+        if run.submission:
+            scheduler_for(run.submission.kind).cancel(run.submission)
+
+    def cleanup(self, wait: bool = True, keep: str | None = None) -> None:  # noqa: FBT001, FBT002  # R's order
+        """Delete the job folder.
+
+        Parameters
+        ----------
+        wait
+            Wait for the job's end first.
+        keep
+            "results": keep what tables and results are read from.
+
+        Raises
+        ------
+        JobAliveError
+            Something of it can still run; nothing was deleted.
+        """
+        if keep not in (None, "results"):
+            raise InvalidArgumentError(f'keep: None or "results", not {keep!r}.', argument="keep")
+        state = self._follower.look()
+        if wait and state not in OVER:
+            state = self._wait()
+        self._refuse_alive(state, "clean up")
+        if keep == "results":
+            removal.keep_results(self._folder)
+            return
+        left = removal.remove(self._folder)
+        if left:
+            print(f"{self.name}: {len(left)} files are still in use, in {left[0].parent}")  # noqa: T201
+
+    def _refuse_alive(self, state: JobState, what: str) -> None:
+        if state not in OVER:
+            raise JobAliveError(
+                f"cannot {what} {self.name} now: it is {state}, and tasks of it may still run. "
+                "Wait with job.wait(), or end it with job.cancel() and wait.",
+                job=self,
+            )
+
+
+def _reopen(folder: str, trust: bool) -> SlurmJob:  # noqa: FBT001  # called by pickle
+    return SlurmJob(folder, trust=trust)
+
+
+def _check_errors(errors: str) -> None:
+    if errors not in ("raise", "keep"):
+        raise InvalidArgumentError(f'errors: "raise" or "keep", not {errors!r}.', argument="errors")
+
+
+def _message(job: SlurmJob, plan: RunPlan, described: str) -> str:
+    workers = min(plan.rows, plan.tasks * plan.resources.processes)
+    rows = "1 row" if plan.rows == 1 else f"{plan.rows} rows"
+    nodes = "1 node" if plan.tasks == 1 else f"{plan.tasks} nodes"
+    processes = plan.resources.processes
+    each = "1 process" if processes == 1 else f"{processes} processes"
+    return (
+        f"{job.name}: {rows}, {workers} at a time ({nodes} x {each}), {described}\n"
+        f'results: {_with_home(job.folder)}    later, anywhere: SlurmJob.open("{job.name}")'
+    )
+
+
+def _with_home(path: Path) -> str:
+    try:
+        return f"~/{path.relative_to(Path.home())}"
+    except (ValueError, RuntimeError):
+        return str(path)
+
+
+def list_jobs(folder: str | os.PathLike[str] | None = None) -> list[SlurmJob]:
+    """Give the jobs of a folder, or all of one's own that still exist.
+
+    Parameters
+    ----------
+    folder
+        Where to look; None: the working folder and all folders that jobs were made in.
+
+    Returns
+    -------
+    list of SlurmJob
+        Folders that cannot be read are left out.
+    """
+    if folder is not None:
+        folders = listing.jobs_in(Path(folder).expanduser())
+    else:
+        folders = [path.absolute() for path in listing.jobs_in(Path())]
+        folders = list(dict.fromkeys([*listing.remembered(), *folders]))
+    return [job for job in map(_opened, folders) if job is not None]
+
+
+def _opened(folder: Path) -> SlurmJob | None:
+    try:
+        return SlurmJob(folder)
+    except SlurmApplyError:
+        return None

@@ -1,0 +1,321 @@
+"""Writing a job folder: everything is checked and written beside, then appears under its name."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import pickle
+import platform
+import secrets
+import shutil
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slurmapply import jobfolder
+from slurmapply.chunks import tasks_for
+from slurmapply.errors import InvalidArgumentError, JobExistsError, JobFolderError
+from slurmapply.jobfolder import FolderDisk
+from slurmapply.packing import pack_worker
+from slurmapply.pickles import PROTOCOL, BufferWriter, ObjectWriter, Stored
+from slurmapply.resources import render_script, sbatch_options
+from slurmapply.rows import ITEM, encode_blocks, encode_index, index_entry
+from slurmapply.shipping import ship
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from slurmapply.inputs import Items, Params
+    from slurmapply.resources import Resources
+    from slurmapply.schedulers.options import Options
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a job computes.
+
+    Attributes
+    ----------
+    kind
+        ``"apply"``, ``"map"`` or ``"call"``.
+    function, more_args, global_objects, initializer
+        What is called.
+    rows
+        The rows: parameters, or items.
+    """
+
+    kind: str
+    function: Callable[..., Any]
+    rows: Params | Items
+    more_args: Mapping[str, Any] = field(default_factory=dict)
+    global_objects: Mapping[str, Any] = field(default_factory=dict)
+    initializer: Callable[[], Any] | None = None
+    function_name: str = ""
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> Mapping[str, Sequence[Any]]:
+        """Cells by argument; the item of slurm_map has no name."""
+        if self.kind == "map":
+            return {ITEM: self.rows.values}  # type: ignore[union-attr]
+        return self.rows.columns  # type: ignore[union-attr]
+
+    @property
+    def length(self) -> int:
+        """Number of rows."""
+        return len(self.rows.values) if self.kind == "map" else self.rows.length  # type: ignore[union-attr]
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """A run to be: which rows, with what, how it is found again.
+
+    Attributes
+    ----------
+    number, tag
+        The run; six hex digits that only this submission has.
+    rule
+        ``"all"``, ``"left"``, or ranges of row numbers.
+    rows
+        How many rows that is, as far as the session knows now.
+    resources, after
+        What is asked for; jobs that must have ended.
+    function_of_run
+        The run whose function is called.
+    backend
+        What the session was told or chose.
+    """
+
+    number: int
+    rule: Any
+    rows: int
+    resources: Resources
+    backend: str
+    after: tuple[str, ...] = ()
+    function_of_run: int = 0
+    tag: str = field(default_factory=lambda: secrets.token_hex(3))
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks are worth starting."""
+        return tasks_for(self.rows, self.resources.nodes, self.resources.processes)
+
+    def content(self) -> dict[str, Any]:
+        """Give the content of ``run.json``."""
+        resources = self.resources
+        return {
+            "run": self.number,
+            "tag": self.tag,
+            "rule": self.rule,
+            "tasks": self.tasks,
+            "cpus_per_node": resources.cpus_per_node,
+            "processes_per_node": resources.processes,
+            "schedule": resources.schedule,
+            "chunksize": resources.chunksize,
+            "packages": resources.packages,
+            "sys_path": resources.sys_path,
+            "function_of_run": self.function_of_run,
+            "backend": self.backend,
+            "after": self.after,
+            "resources": resources.plain(),
+        }
+
+    def slurm_name(self, name: str) -> str:
+        """Name the submission so that it can be found again."""
+        return f"{name}_{self.tag}"
+
+    def options(self, name: str) -> Options:
+        """List what is asked of sbatch."""
+        return sbatch_options(
+            self.resources,
+            slurm_name=self.slurm_name(name),
+            tasks=max(1, self.tasks),
+            run=self.number,
+            after=self.after,
+        )
+
+    def script(self, name: str, uuid: str) -> str:
+        """Write the submit script."""
+        return render_script(
+            self.resources,
+            self.options(name),
+            script=jobfolder.run_script(self.number),
+            uuid=uuid,
+            run=self.number,
+            tag=self.tag,
+        )
+
+
+def write_job(folder: Path, name: str, work: Work, plan: RunPlan) -> None:
+    """Write a new job folder; it appears at once and whole, or not at all.
+
+    Raises
+    ------
+    JobExistsError
+        Another job of this name came first.
+    NotPicklableError
+        Something that the function needs cannot be sent.
+    JobFolderError
+        The folder cannot be written.
+    """
+    uuid = secrets.token_hex(16)
+    script = plan.script(name, uuid)
+    beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.new")
+    _make(beside)
+    try:
+        disk = FolderDisk(beside)
+        _write_work(disk, work)
+        disk.publish(jobfolder.WORKER, pack_worker())
+        write_run(disk, plan, script)
+        disk.publish(jobfolder.JOB, jobfolder.encode_json(_job_content(name, uuid, work)))
+        # rename(2) refuses to replace a folder that is not empty: one winner.
+        os.rename(beside, folder)  # noqa: PTH104  # Path.rename is the same, less plainly
+    except OSError as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        if folder.exists():
+            raise JobExistsError(
+                f"{folder} exists: another session made it a moment ago.", path=folder
+            ) from error
+        raise JobFolderError(
+            f"the job folder {folder} could not be written: {error}. Is there room, and may you "
+            "write there? jobs_folder= chooses another place.",
+            path=folder,
+        ) from error
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise JobFolderError(
+            f"the job folder cannot be made in {folder.parent}: {error.strerror}. Choose another "
+            "place with jobs_folder=.",
+            path=folder.parent,
+        ) from error
+
+
+def _write_work(disk: FolderDisk, work: Work) -> None:
+    with disk.create(jobfolder.DATA) as data:
+        writer = ObjectWriter(BufferWriter(data))
+        function = ship(
+            work.function, work.more_args, work.global_objects, work.initializer, writer
+        )
+        disk.publish(jobfolder.FUNCTION, _stored(function))
+        _write_rows(disk, work, writer)
+        disk.publish(jobfolder.ROWS_FRAME, _stored(_frame_of(work, writer)))
+        os.fsync(data.fileno())
+
+
+def _write_rows(disk: FolderDisk, work: Work, writer: ObjectWriter) -> None:
+    entries = []
+    offset = 0
+    with disk.create(jobfolder.ROWS) as file:
+        for first, block in _blocks(work, writer):
+            jobfolder.write_all(file.fileno(), block)
+            entries.append(index_entry(first, offset, block))
+            offset += len(block)
+        os.fsync(file.fileno())
+    disk.publish(jobfolder.ROWS_INDEX, encode_index(work.length, work.columns, entries))
+
+
+def _blocks(work: Work, writer: ObjectWriter) -> Any:
+    try:
+        yield from encode_blocks(work.columns, work.length, writer)
+    except Exception as error:
+        what = "items" if work.kind == "map" else "params"
+        raise InvalidArgumentError(
+            f"{what}: a cell cannot be sent to another process ({type(error).__name__}: {error}). "
+            "Give what it is made from, and make it inside the function.",
+            argument=what,
+        ) from error
+
+
+def _frame_of(work: Work, writer: ObjectWriter) -> Stored:
+    rows = work.rows
+    if work.kind == "map":
+        keys, kind = rows.keys, rows.kind  # type: ignore[union-attr]
+        return writer.dump({"keys": keys, "kind": kind, "frame": rows.frame})
+    return writer.dump({"frame": rows.frame})
+
+
+def _stored(stored: Stored) -> bytes:
+    return pickle.dumps(stored.plain(), PROTOCOL)
+
+
+def write_run(disk: FolderDisk, plan: RunPlan, script: str) -> None:
+    """Write a run's folder: what is asked for, and its script."""
+    disk.make_folder(jobfolder.run_folder(plan.number))
+    disk.make_folder(jobfolder.claims(plan.number))
+    disk.replace(jobfolder.run_script(plan.number), script.encode())
+    disk.replace(jobfolder.run_json(plan.number), jobfolder.encode_json(plan.content()))
+
+
+def write_function(
+    disk: FolderDisk,
+    run: int,
+    function: Callable[..., Any],
+    more_args: Mapping[str, Any],
+    global_objects: Mapping[str, Any],
+    initializer: Callable[[], Any] | None,
+) -> None:
+    """Write the function of a retry that has its own."""
+    name, data_name = jobfolder.run_function(run)
+    with disk.create(data_name) as data:
+        stored = ship(
+            function, more_args, global_objects, initializer, ObjectWriter(BufferWriter(data))
+        )
+    disk.publish(name, _stored(stored))
+
+
+def _job_content(name: str, uuid: str, work: Work) -> dict[str, Any]:
+    return {
+        "format": jobfolder.FORMAT,
+        "uuid": uuid,
+        "name": name,
+        "kind": work.kind,
+        "rows": work.length,
+        "function": work.function_name,
+        "fingerprints": dict(work.fingerprints),
+        "created": time.time(),
+        "python": {
+            "version": platform.python_version(),
+            "implementation": platform.python_implementation(),
+            "executable": sys.executable,
+        },
+        "versions": _versions(),
+        "session": {
+            "user": _user(),
+            "host": socket.gethostname(),
+            "folder": str(Path.cwd()),
+            "sys_path": session_path(),
+        },
+    }
+
+
+def session_path() -> list[str]:
+    """Give the session's own sys.path, absolute; '' is its working folder."""
+    return [str(Path(entry or ".").absolute()) for entry in sys.path]
+
+
+def _versions() -> dict[str, str]:
+    wanted = ("slurmapply", "cloudpickle", "numpy", "pandas", "polars", "scikit-learn", "scipy")
+    versions = {}
+    for name in wanted:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a uid without a name, as in a container
+        return str(os.getuid())

@@ -1,0 +1,135 @@
+"""Waiting for a job, with a progress bar where somebody watches."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from slurmapply.errors import InvalidArgumentError, WaitTimeoutError
+from slurmapply.states import OVER, JobState, RowStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from slurmapply.following import Follower
+
+_FIRST_PAUSE = 0.02
+_LONGEST_PAUSE = 1.0
+#: Looks get rarer as the wait goes on: a fiftieth of the time waited so far.
+_SHARE = 0.02
+
+
+def check_timeout(timeout: Any) -> float | None:
+    """Check a number of seconds.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is negative, not a number, or nothing that could be one.
+    """
+    if timeout is None:
+        return None
+    good = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    if not good or math.isnan(timeout) or timeout < 0:
+        raise InvalidArgumentError(
+            f"timeout: seconds are needed, 0 or more, not {timeout!r}.", argument="timeout"
+        )
+    return float(timeout)
+
+
+def looks(follower: Follower, timeout: float | None) -> Iterator[JobState]:
+    """Look at a job again and again, ever more seldom, until nothing of it can still run.
+
+    Yields
+    ------
+    JobState
+        What each look showed, the last one included.
+
+    Raises
+    ------
+    WaitTimeoutError
+        The time is over.
+    """
+    begin = time.monotonic()
+    while True:
+        state = follower.look()
+        yield state
+        if state in OVER:
+            return
+        waited = time.monotonic() - begin
+        if timeout is not None and waited >= timeout:
+            raise WaitTimeoutError(
+                f"the job has not ended within {timeout:g} s; it is {state}. It goes on: wait "
+                "again, look with job.status(), or end it with job.cancel()."
+            )
+        pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, waited * _SHARE))
+        left = math.inf if timeout is None else timeout - waited
+        time.sleep(min(pause, max(left, 0.001)))
+
+
+def wait(follower: Follower, name: str, timeout: float | None) -> JobState:
+    """Wait for a job's end; Ctrl-C ends the waiting only, and says so."""
+    state = JobState.UNKNOWN
+    bar = Bar(name, len(follower.outcomes))
+    try:
+        for state in looks(follower, timeout):
+            bar.show(lambda state=state: follower.count(state)[0])  # type: ignore[misc]
+    except KeyboardInterrupt:
+        bar.close()
+        sys.stderr.write(
+            f"stopped waiting for {name}; the job itself goes on (job.cancel() ends it)\n"
+        )
+        raise
+    finally:
+        bar.close()
+    return state
+
+
+class Bar:
+    """A progress bar on a terminal or in a notebook; nothing in a log file.
+
+    Parameters
+    ----------
+    name
+        Stands before the bar.
+    rows
+        How many rows there are.
+    """
+
+    def __init__(self, name: str, rows: int) -> None:
+        self._name = name
+        self._rows = rows
+        self._bar: Any = None
+        self._begin = time.monotonic()
+
+    def show(self, count: Callable[[], Any]) -> None:
+        """Show how far the rows are; a job that ends within half a second gets no bar."""
+        if self._bar is None:
+            if not _watched() or time.monotonic() - self._begin < 0.5:  # noqa: PLR2004
+                return
+            from tqdm import tqdm  # noqa: PLC0415  # only where it is seen
+
+            self._bar = tqdm(total=self._rows, desc=self._name, unit="row", file=sys.stderr)
+        counts = count()
+        ended = sum(
+            number
+            for status, number in counts.items()
+            if status not in (RowStatus.PENDING, RowStatus.RUNNING)
+        )
+        failed = ended - counts.get(RowStatus.OK, 0)
+        self._bar.set_postfix_str(f"{failed} failed" if failed else "", refresh=False)
+        self._bar.n = ended
+        self._bar.refresh()
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _watched() -> bool:
+    in_notebook = "ipykernel" in sys.modules
+    return in_notebook or (sys.stderr is not None and sys.stderr.isatty())

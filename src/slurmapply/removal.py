@@ -1,0 +1,42 @@
+"""Deleting job folders: renamed away first, so that nobody sees half of one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from typing import TYPE_CHECKING
+
+from slurmapply import jobfolder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def move_away(folder: Path, word: str) -> Path:
+    """Rename a folder to a hidden name beside it; gives the new path."""
+    target = folder.with_name(f".{folder.name}.{word}_{secrets.token_hex(4)}")
+    folder.rename(target)
+    return target
+
+
+def remove(folder: Path) -> list[Path]:
+    """Delete a folder; gives what is left of it.
+
+    A file that some process still has open leaves a ``.nfsXXXX`` on NFS, which cannot be deleted
+    before that process ends.
+    """
+    trash = move_away(folder, "removed")
+    shutil.rmtree(trash, ignore_errors=True)
+    return sorted(trash.rglob("*")) if trash.exists() else []
+
+
+def keep_results(folder: Path) -> None:
+    """Delete what only a run needs: the program, consoles, claims; tables can still be read."""
+    for name in (jobfolder.WORKER, jobfolder.run_script(0)):
+        (folder / name).unlink(missing_ok=True)
+    for run in folder.glob("run_*"):
+        shutil.rmtree(run / "claims", ignore_errors=True)
+        for path in run.iterdir():
+            if path.name.startswith(("console_", "slurm_")) or path.name == "submit.sh":
+                os.unlink(path)  # noqa: PTH108

@@ -1,0 +1,230 @@
+"""What a run asks for: all keywords that say how much, where, and what the node needs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slurmapply.errors import InvalidArgumentError
+from slurmapply.schedulers.options import run_options
+from slurmapply.schedulers.script import check_syntax, default_template, render, script_fields
+from slurmapply.signature import check_count
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slurmapply.schedulers.options import Options
+
+SCHEDULES = ("dynamic", "static")
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """The checked keywords of a run; the names are those of `slurm_apply`."""
+
+    nodes: int = 2
+    cpus_per_node: int = 2
+    processes_per_node: int | None = None
+    time: Any = None
+    mem: Any = None
+    partition: str | None = None
+    account: str | None = None
+    slurm_options: Mapping[str, Any] = field(default_factory=dict)
+    task_limit: int | None = None
+    schedule: str = "dynamic"
+    chunksize: int | None = None
+    packages: tuple[str, ...] = ()
+    setup: tuple[str, ...] = ()
+    python: str = sys.executable
+    sys_path: tuple[str, ...] = ()
+    template: str | None = None
+
+    @property
+    def processes(self) -> int:
+        """Workers in each task."""
+        return self.processes_per_node or self.cpus_per_node
+
+    def plain(self) -> dict[str, Any]:
+        """Give what is written to ``run.json``."""
+        return asdict(self) | {"slurm_options": dict(self.slurm_options)}
+
+
+def check_resources(given: Mapping[str, Any], before: Resources | None = None) -> Resources:
+    """Check the keywords that were given, the others standing as before.
+
+    Raises
+    ------
+    InvalidArgumentError
+        One of them cannot be used; nothing was written.
+    """
+    base = before or Resources()
+    known = {each.name for each in fields(Resources)}
+    unknown = sorted(given.keys() - known)
+    if unknown:
+        raise InvalidArgumentError(
+            f"{unknown[0]} cannot be changed here; what can: {', '.join(sorted(known))}.",
+            argument=unknown[0],
+        )
+    changed = {name: _CHECKS[name](value, name) for name, value in given.items()}
+    if "slurm_options" in changed:
+        changed["slurm_options"] = dict(base.slurm_options) | changed["slurm_options"]
+    resources = replace(base, **changed)
+    # Everything that sbatch would see, rendered once, so that a fault shows before a file is made.
+    sbatch_options(resources, slurm_name="check", tasks=1, run=0)
+    return replace(resources, time=_plain_time(resources.time))
+
+
+def _plain_time(value: Any) -> str | None:
+    from slurmapply.schedulers.options import parse_time  # noqa: PLC0415  # beside its use
+
+    return None if value is None else parse_time(value)
+
+
+def sbatch_options(
+    resources: Resources, *, slurm_name: str, tasks: int, run: int, after: tuple[str, ...] = ()
+) -> Options:
+    """List all that is asked of sbatch for a run."""
+    return run_options(
+        slurm_name=slurm_name,
+        tasks=tasks,
+        run=run,
+        cpus_per_node=resources.cpus_per_node,
+        time=resources.time,
+        mem=resources.mem,
+        partition=resources.partition,
+        account=resources.account,
+        task_limit=resources.task_limit,
+        after=after,
+        slurm_options=resources.slurm_options,
+    )
+
+
+def render_script(
+    resources: Resources, options: Options, *, script: str, uuid: str, run: int, tag: str
+) -> str:
+    """Write the run's submit script.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The template or a setup line is no valid shell.
+    """
+    text = render(
+        resources.template or default_template(),
+        script_fields(
+            options=options,
+            script=script,
+            setup=resources.setup,
+            cpus_per_node=resources.cpus_per_node,
+            processes_per_node=resources.processes,
+            python=resources.python,
+            version=sys.version_info[:2],
+            command=("worker.pyz", "--uuid", uuid, "--run", str(run), "--tag", tag),
+        ),
+    )
+    if resources.setup or resources.template:
+        check_syntax(text, argument="setup" if resources.setup else "template")
+    return text
+
+
+def _count(value: Any, name: str) -> int:
+    return check_count(value, name)
+
+
+def _optional_count(value: Any, name: str) -> int | None:
+    return None if value is None else check_count(value, name)
+
+
+def _as_given(value: Any, _name: str) -> Any:
+    return value
+
+
+def _mapping(value: Any, name: str) -> dict[str, Any]:
+    from collections.abc import Mapping as AnyMapping  # noqa: PLC0415  # at run time only here
+
+    if value is None:
+        return {}
+    if not isinstance(value, AnyMapping):
+        raise InvalidArgumentError(
+            f"{name}: a mapping of sbatch options is needed, as {{'qos': 'long'}}, not {value!r}.",
+            argument=name,
+        )
+    # One spelling, so that an option given later replaces the one that stood before.
+    return {str(key).replace("_", "-"): option for key, option in value.items()}
+
+
+def _schedule(value: Any, name: str) -> str:
+    if value not in SCHEDULES:
+        raise InvalidArgumentError(
+            f'{name}: "dynamic" (rows are shared out while they run) or "static" (equal chunks '
+            f"decided beforehand), not {value!r}.",
+            argument=name,
+        )
+    return str(value)
+
+
+def _strings(value: Any, name: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    entries = [value] if isinstance(value, (str, os.PathLike)) else list(value)
+    if not all(isinstance(entry, (str, os.PathLike)) for entry in entries):
+        raise InvalidArgumentError(f"{name}: strings are needed, not {value!r}.", argument=name)
+    return tuple(os.fspath(entry) for entry in entries)
+
+
+def _paths(value: Any, name: str) -> tuple[str, ...]:
+    return tuple(str(Path(entry).expanduser().absolute()) for entry in _strings(value, name))
+
+
+def _python(value: Any, name: str) -> str:
+    if value is None:
+        return sys.executable
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+        raise InvalidArgumentError(
+            f"{name}: the path of a Python interpreter is needed, not {value!r}.", argument=name
+        )
+    return os.fspath(value)
+
+
+def _template(value: Any, name: str) -> str | None:
+    if value is None:
+        return None
+    try:
+        return Path(value).expanduser().read_text(encoding="utf-8")
+    except (OSError, TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"{name}: the submit-script template {value!r} cannot be read ({error}). Write one "
+            "with Path('my.sh').write_text(default_template()) and change it.",
+            argument=name,
+        ) from error
+
+
+_CHECKS: dict[str, Any] = {
+    "nodes": _count,
+    "cpus_per_node": _count,
+    "processes_per_node": _optional_count,
+    "time": _as_given,
+    "mem": _as_given,
+    "partition": _as_given,
+    "account": _as_given,
+    "slurm_options": _mapping,
+    "task_limit": _optional_count,
+    "schedule": _schedule,
+    "chunksize": _optional_count,
+    "packages": _strings,
+    "setup": _strings,
+    "python": _python,
+    "sys_path": _paths,
+    "template": _template,
+}
+
+
+def resources_of(content: Mapping[str, Any]) -> Resources:
+    """Read what `Resources.plain` wrote."""
+    plain = dict(content)
+    for name in ("packages", "setup", "sys_path"):
+        plain[name] = tuple(plain[name])
+    return Resources(**plain)

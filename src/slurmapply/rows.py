@@ -1,0 +1,263 @@
+"""The rows of a job on disk: their arguments in blocks, and sets of row numbers.
+
+``rows.bin`` holds blocks of consecutive rows, ``rows.json`` says where each block stands, so that
+a node loads only the blocks that it works on. A block is a pickle of plain containers::
+
+    {"rows": 2,
+     "columns": [("depth", "plain", [1, 2]),                   cells that cannot be changed in place
+                 ("model", "objects", [(pickle, buffers), None])]}  all others, a fresh copy for
+                                                  each row; None: not given, f's default holds
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import fractions
+import itertools
+import json
+import os
+import pickle
+import uuid
+import zlib
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from slurmapply import jobfolder
+from slurmapply.errors import FormatError
+from slurmapply.pickles import PROTOCOL, BufferReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from slurmapply.jobfolder import FolderDisk
+    from slurmapply.pickles import BufferPlace, ObjectWriter
+
+#: A block is closed at this many rows or bytes of objects, whichever comes first.
+BLOCK_ROWS = 4096
+BLOCK_BYTES = 4 * 1024 * 1024
+
+
+#: The column of slurm_map's items: no keyword can have this name.
+ITEM = ""
+
+
+class Absent(enum.Enum):
+    """The cell of a row that was not given."""
+
+    ABSENT = "absent"
+
+
+ABSENT = Absent.ABSENT
+
+_IMMUTABLE = frozenset(
+    {
+        type(None), bool, int, float, complex, str, bytes, uuid.UUID,
+        decimal.Decimal, fractions.Fraction, datetime.date, datetime.datetime,
+        datetime.time, datetime.timedelta,
+    }
+)  # fmt: skip
+#: By name, because pandas must not be imported to look at a cell.
+_IMMUTABLE_NAMES = frozenset({"Timestamp", "Timedelta", "NaTType"})
+
+
+def _is_plain(kind: type) -> bool:
+    return kind in _IMMUTABLE or (
+        kind.__name__ in _IMMUTABLE_NAMES and kind.__module__.startswith("pandas.")
+    )
+
+
+class RowNumbers:
+    """An ascending set of row numbers, kept as ranges; by position as a list would be.
+
+    Examples
+    --------
+    >>> numbers = RowNumbers.of([0, 1, 2, 7])
+    >>> len(numbers), numbers[3], 5 in numbers, numbers.ranges
+    (4, 7, False, ((0, 3), (7, 8)))
+    """
+
+    __slots__ = ("_firsts", "_starts", "ranges")
+
+    def __init__(self, ranges: Iterable[tuple[int, int]]) -> None:
+        self.ranges = tuple((int(start), int(stop)) for start, stop in ranges)
+        self._starts = [start for start, _ in self.ranges]
+        sizes = (stop - start for start, stop in self.ranges)
+        self._firsts = list(itertools.accumulate(sizes, initial=0))
+
+    @classmethod
+    def of(cls, numbers: Iterable[int]) -> RowNumbers:
+        """Make a set from numbers in any order."""
+        ranges: list[tuple[int, int]] = []
+        for number in sorted(set(numbers)):
+            if ranges and ranges[-1][1] == number:
+                ranges[-1] = (ranges[-1][0], number + 1)
+            else:
+                ranges.append((number, number + 1))
+        return cls(ranges)
+
+    @classmethod
+    def first(cls, count: int) -> RowNumbers:
+        """Give the numbers from 0 to `count` - 1."""
+        return cls(((0, count),) if count else ())
+
+    def __len__(self) -> int:
+        return self._firsts[-1]
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.chain.from_iterable(range(*pair) for pair in self.ranges)
+
+    def __getitem__(self, position: int) -> int:
+        index = bisect_right(self._firsts, position) - 1
+        if not 0 <= position < len(self):
+            raise IndexError(position)
+        return self._starts[index] + position - self._firsts[index]
+
+    def __contains__(self, number: int) -> bool:
+        index = bisect_right(self._starts, number) - 1
+        return index >= 0 and number < self.ranges[index][1]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RowNumbers) and self.ranges == other.ranges
+
+    def __hash__(self) -> int:
+        return hash(self.ranges)
+
+    def __repr__(self) -> str:
+        return f"RowNumbers({self.ranges!r})"
+
+    def position(self, number: int) -> int:
+        """Give the position of a number that is in the set."""
+        index = bisect_right(self._starts, number) - 1
+        return self._firsts[index] + number - self._starts[index]
+
+
+def encode_blocks(
+    columns: Mapping[str, Sequence[Any]], length: int, writer: ObjectWriter
+) -> Iterator[tuple[int, bytes]]:
+    """Pickle rows block by block.
+
+    Parameters
+    ----------
+    columns
+        Cells of each column, or `ABSENT`; each of `length` cells.
+    length
+        Number of rows.
+    writer
+        Pickles cells that are no plain values; large buffers go through it to the data file.
+
+    Yields
+    ------
+    tuple of int and bytes
+        The first row's number and the block.
+    """
+    mixed = {name for name, cells in columns.items() if not _all_plain(cells)}
+    start = 0
+    while start < length:
+        stop = min(start + BLOCK_ROWS, length)
+        objects, stop = _encode_objects(columns, mixed, range(start, stop), writer)
+        stored = [
+            (name, "objects", objects[name])
+            if name in mixed
+            else (name, "plain", list(cells[start:stop]))
+            for name, cells in columns.items()
+        ]
+        yield start, pickle.dumps({"rows": stop - start, "columns": stored}, PROTOCOL)
+        start = stop
+
+
+def _all_plain(cells: Sequence[Any]) -> bool:
+    return all(_is_plain(kind) for kind in set(map(type, cells)))
+
+
+def _encode_objects(
+    columns: Mapping[str, Sequence[Any]], names: set[str], rows: range, writer: ObjectWriter
+) -> tuple[dict[str, list[Any]], int]:
+    objects: dict[str, list[Any]] = {name: [] for name in columns if name in names}
+    # One object in many rows is pickled once; the rows keep it alive, so its id stays its own.
+    seen: dict[int, tuple[bytes, tuple[BufferPlace, ...]] | None] = {id(ABSENT): None}
+    size = 0
+    for row in rows:
+        for name, stored in objects.items():
+            cell = columns[name][row]
+            if id(cell) not in seen:
+                seen[id(cell)] = writer.dump(cell).plain()
+                size += len(seen[id(cell)][0])  # type: ignore[index]
+            stored.append(seen[id(cell)])
+        if size >= BLOCK_BYTES:
+            return objects, row + 1
+    return objects, rows.stop
+
+
+def index_entry(first: int, offset: int, block: bytes) -> tuple[int, int, int, int]:
+    """Say in ``rows.json`` where a block stands: first row, offset, length, checksum."""
+    return (first, offset, len(block), zlib.crc32(block))
+
+
+def encode_index(
+    length: int, names: Iterable[str], entries: Sequence[tuple[int, int, int, int]]
+) -> bytes:
+    """Write the content of ``rows.json``."""
+    return json.dumps({"rows": length, "columns": list(names), "blocks": entries}).encode()
+
+
+class RowReader:
+    """Gives the arguments of any row, loading the block that holds it.
+
+    Parameters
+    ----------
+    index
+        Content of ``rows.json``.
+    file
+        ``rows.bin``, whose origin was checked; kept open.
+    buffers
+        Maps ``data.bin``.
+    """
+
+    def __init__(self, index: bytes, file: BinaryIO, buffers: BufferReader) -> None:
+        content = json.loads(index)
+        self._entries = content["blocks"]
+        self._firsts = [entry[0] for entry in self._entries]
+        self._file = file
+        self._buffers = buffers
+        self._loaded = -1
+        self._first = 0
+        self._columns: list[tuple[str, str, list[Any]]] = []
+        self.length: int = content["rows"]
+        self.names: list[str] = content["columns"]
+
+    def _load(self, number: int) -> None:
+        which = bisect_right(self._firsts, number) - 1
+        if which == self._loaded:
+            return
+        first, offset, length, checksum = self._entries[which]
+        data = os.pread(self._file.fileno(), length, offset)
+        if zlib.crc32(data) != checksum:
+            raise FormatError(
+                f"the parameters of rows {first} and following in rows.bin are damaged: their "
+                "checksum is wrong. Submit the job again."
+            )
+        self._columns = pickle.loads(data)["columns"]
+        self._loaded, self._first = which, first
+
+    def arguments(self, number: int) -> dict[str, Any]:
+        """Give the named arguments of one row, objects as fresh copies."""
+        self._load(number)
+        place = number - self._first
+        arguments = {}
+        for name, kind, cells in self._columns:
+            cell = cells[place]
+            if kind == "plain":
+                arguments[name] = cell
+            elif cell is not None:
+                arguments[name] = self._buffers.load(*cell)
+        return arguments
+
+
+def open_rows(disk: FolderDisk) -> RowReader:
+    """Open a job's parameters, after a look at who could have written them."""
+    with disk.open_trusted(jobfolder.ROWS_INDEX) as file:
+        index = file.read()
+    buffers = BufferReader(disk.path.absolute() / jobfolder.DATA)
+    return RowReader(index, disk.open_trusted(jobfolder.ROWS), buffers)

@@ -1,0 +1,188 @@
+"""The narrow seam between a job and whatever starts its tasks.
+
+A batch system can do three things for us: take a submission, say what it thinks of it, end it.
+A fourth, ``describe``, is for people. Nothing above this package knows more, and what a batch
+system says is never the truth about rows: that is in the job folder.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from slurmapply.errors import SubmissionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from slurmapply.schedulers.options import Options
+
+
+class Phase(enum.Enum):
+    """Where a task is in its life, as the batch system sees it.
+
+    ``UNKNOWN`` is a word that we do not know. It is never read as an end.
+    """
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    ENDING = "ending"
+    ENDED = "ended"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """What the batch system says about one task of a submission.
+
+    Attributes
+    ----------
+    job_id
+        The submission that the task belongs to.
+    task
+        Number of the array task; None for something that is not an array.
+    phase
+        The batch system's word, read by us.
+    word
+        The batch system's own word for its state, ``"PENDING"``.
+    reason
+        Its own word for why, ``"Priority"``; empty when it gave none.
+    explanation
+        The same in plain words with what to do, empty when there is nothing to say.
+    host
+        Where it runs or ran.
+    exit_code
+        Slurm's ``"exit:signal"`` of a task that ended, where it is known.
+    """
+
+    job_id: str
+    task: int | None
+    phase: Phase
+    word: str
+    reason: str = ""
+    explanation: str = ""
+    host: str = ""
+    exit_code: str = ""
+
+    @property
+    def alive(self) -> bool:
+        """Whether processes of the task may still run, now or later."""
+        return self.phase is not Phase.ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to "what do you think of these submissions?".
+
+    Attributes
+    ----------
+    known
+        False: the question could not be answered, and nothing follows from `tasks` being empty.
+    tasks
+        One entry per task that the batch system knows. A submission without an entry in an
+        answer that is `known` is not known to the batch system any more: nothing of it is alive.
+    error
+        Why the question was not answered; with `known` a note about what could not be asked.
+    """
+
+    known: bool
+    tasks: tuple[TaskState, ...] = ()
+    error: str = ""
+
+    def of(self, job_id: str) -> tuple[TaskState, ...]:
+        """Tasks of one submission."""
+        return tuple(state for state in self.tasks if state.job_id == job_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A run that is ready on disk, to be submitted.
+
+    Attributes
+    ----------
+    folder
+        The job folder, absolute: the working folder of the script.
+    script
+        The script, relative to the folder: ``"submit.sh"`` or ``"run_1/submit.sh"``.
+    slurm_name
+        The job's name, ``_`` and the tag: by it a submission is found again.
+    options
+        What is asked of sbatch.
+    tasks
+        How many array tasks.
+    uuid, run, tag
+        Which job and which run of it, and the six hex digits that only this submission has.
+    """
+
+    folder: Path
+    script: str
+    slurm_name: str
+    options: Options
+    tasks: int
+    uuid: str
+    run: int
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a batch system took.
+
+    Attributes
+    ----------
+    kind
+        ``"slurm"``, ``"local"`` or ``"inline"``.
+    job_id
+        The batch system's name for it.
+    details
+        What else is needed to find it again: plain values that can be written as JSON.
+    """
+
+    kind: str
+    job_id: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class SubmissionUnknownError(SubmissionError):
+    """A submission was sent, and nobody can say whether it was taken.
+
+    Another try may run everything twice, so it needs to be asked for.
+    """
+
+    unknown = True
+
+
+class Scheduler(Protocol):
+    """A batch system: four methods, and none of them looks into the job folder."""
+
+    def submit(self, request: Request) -> Submission:
+        """Hand over a run.
+
+        Raises
+        ------
+        SubmissionError
+            It was refused, and nothing of it exists.
+        SubmissionUnknownError
+            It may have been taken.
+        """
+        ...
+
+    def states(self, submissions: Sequence[Submission]) -> Answer:
+        """Say what is known of these submissions, with as few questions as possible."""
+        ...
+
+    def cancel(self, submission: Submission) -> None:
+        """End what is alive of a submission. One that is over already is no error.
+
+        Raises
+        ------
+        SchedulerError
+            The batch system could not be told.
+        """
+        ...
+
+    def describe(self, submission: Submission) -> str:
+        """Say in half a line what was taken, as ``"Slurm job 4711, partition main"``."""
+        ...

@@ -1,0 +1,220 @@
+"""Reading what Slurm's commands print. Pure functions of text; nothing here runs a command.
+
+The formats were tried on 22.05.8; a word that is not in the tables below comes from a Slurm newer
+than they are, and means "unknown", never "over".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from slurmapply.schedulers.base import Phase, TaskState
+from slurmapply.schedulers.slurm_words import explain_end, explain_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+#: ``squeue --format``: array job, array task, state, nodes, reason. The reason may hold anything
+#: but a newline, so it comes last; the others cannot hold the separator.
+SQUEUE_FORMAT = "%F|%K|%T|%N|%r"
+#: ``sacct --format`` with ``--parsable2``.
+SACCT_FORMAT = "JobID,State,ExitCode,NodeList"
+
+_SQUEUE_FIELDS = SQUEUE_FORMAT.count("|") + 1
+_SACCT_FIELDS = SACCT_FORMAT.count(",") + 1
+
+# squeue(1) JOB STATE CODES, and the flags that squeue shows in place of the state: the order is in
+# job_state_string() of slurm_protocol_defs.c. POWER_UP_NODE and EXPEDITING came after 22.05.
+_PHASES = {
+    Phase.WAITING: (
+        "PENDING",
+        "CONFIGURING",
+        "REQUEUED",
+        "REQUEUE_FED",
+        "REQUEUE_HOLD",
+        "RESV_DEL_HOLD",
+        "SPECIAL_EXIT",
+        "POWER_UP_NODE",
+        "EXPEDITING",
+    ),
+    Phase.RUNNING: ("RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING"),
+    # Processes of the task may still be there.
+    Phase.ENDING: ("COMPLETING", "STAGE_OUT"),
+    Phase.ENDED: (
+        "BOOT_FAIL",
+        "CANCELLED",
+        "COMPLETED",
+        "DEADLINE",
+        "FAILED",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "PREEMPTED",
+        "REVOKED",
+        "TIMEOUT",
+    ),
+}
+_PHASE_OF = {word: phase for phase, words in _PHASES.items() for word in words}
+
+_SUBMITTED = re.compile(r"(\d+)(?:;(\S+))?")
+_ARRAY_JOB = re.compile(r"(\d+)(?:_(?:(\d+)|\[([^\]]*)\]))?")
+_TASK_RANGE = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)")
+_MEMORY_MEGABYTES = {"": 1, "K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
+_MEGABYTES_PER_GIGABYTE = 1024
+
+
+def phase(word: str) -> Phase:
+    """Return what a state's name means.
+
+    Parameters
+    ----------
+    word
+        As squeue, sacct or scontrol print it: ``"RUNNING"``, ``"CANCELLED by 1000"``, cut off as
+        ``"OUT_OF_ME+"``.
+
+    Examples
+    --------
+    >>> phase("CANCELLED by 1000").value, phase("OUT_OF_ME+").value, phase("BRAND_NEW").value
+    ('ended', 'ended', 'unknown')
+    """
+    return _PHASE_OF.get(_whole_word(word), Phase.UNKNOWN)
+
+
+def parse_sbatch(stdout: str) -> tuple[str, str | None] | None:
+    r"""Return job id and cluster from what ``sbatch --parsable`` printed, None when it has no id.
+
+    Sites print greetings around it, so the last line of the right form counts. The cluster is
+    given when one was chosen (``-M``, SLURM_CLUSTERS).
+
+    Examples
+    --------
+    >>> parse_sbatch("Welcome!\n4711;big\n")
+    ('4711', 'big')
+    """
+    for line in reversed(stdout.splitlines()):
+        match = _SUBMITTED.fullmatch(line.strip())
+        if match:
+            return match[1], match[2]
+    return None
+
+
+def parse_squeue(text: str) -> tuple[TaskState, ...]:
+    """Return the tasks in squeue's answer in `SQUEUE_FORMAT`.
+
+    Lines of another form (a greeting, ``CLUSTER: big``) are passed over. The tasks of an array
+    that have not started may stand in one line, ``0-9,20%3``.
+    """
+    states = []
+    for line in text.splitlines():
+        fields = line.strip().split("|", _SQUEUE_FIELDS - 1)
+        if len(fields) == _SQUEUE_FIELDS and fields[0].isdecimal():
+            job_id, tasks, word, host, reason = fields
+            known = (job_id, word, reason, host, "")
+            states += [_state(known, task) for task in _tasks(tasks)]
+    return tuple(states)
+
+
+def parse_sacct(text: str) -> tuple[TaskState, ...]:
+    """Return the tasks in the answer of ``sacct -n -P -X`` in `SACCT_FORMAT`.
+
+    An array that was cancelled before it began has one line without task numbers: a state whose
+    ``task`` is None stands for all of them.
+    """
+    states = []
+    for line in text.splitlines():
+        fields = line.strip().split("|")
+        job = _ARRAY_JOB.fullmatch(fields[0])
+        if len(fields) == _SACCT_FIELDS and job:
+            _, word, exit_code, host = fields
+            host = "" if host == "None assigned" else host
+            known = (job[1], word, "", host, exit_code)
+            states += [_state(known, task) for task in _tasks(job[2] or job[3] or "")]
+    return tuple(states)
+
+
+def parse_show_job(text: str) -> dict[str, str]:
+    """Return the fields of the first job in the answer of ``scontrol -o show job``.
+
+    Only the first of each name counts: paths and names, which a user chooses, come later in the
+    line than the fields that we read. Values with blanks are cut at the first.
+    """
+    first = next((line for line in text.splitlines() if line.startswith("JobId=")), "")
+    fields: dict[str, str] = {}
+    for name, value in re.findall(r"(?:^| )([A-Za-z][\w/:]*)=(\S*)", first):
+        fields.setdefault(name, value)
+    return fields
+
+
+def parse_config(text: str) -> dict[str, str]:
+    r"""Return the settings in the answer of ``scontrol show config``.
+
+    Examples
+    --------
+    >>> parse_config("Configuration data as of now\nMaxArraySize            = 1001\n")
+    {'MaxArraySize': '1001'}
+    """
+    return {
+        name.strip(): value.strip()
+        for name, separator, value in (line.partition(" = ") for line in text.splitlines())
+        if separator
+    }
+
+
+def memory_per_node(fields: Mapping[str, str]) -> str:
+    """Return the memory of each node from `parse_show_job`'s fields, in words; "" if unknown.
+
+    Examples
+    --------
+    >>> memory_per_node({"MinMemoryCPU": "512M", "CPUs/Task": "4"})
+    '2 GB'
+    """
+    per_node = _MEMORY.fullmatch(fields.get("MinMemoryNode", ""))
+    per_cpu = _MEMORY.fullmatch(fields.get("MinMemoryCPU", ""))
+    match = per_node or per_cpu
+    if match is None:
+        return ""
+    megabytes = float(match[1]) * _MEMORY_MEGABYTES[match[2]]
+    if per_node is None:
+        megabytes *= int(fields.get("CPUs/Task", "1"))
+    if megabytes == 0:
+        return "all memory"
+    if megabytes < _MEGABYTES_PER_GIGABYTE:
+        return f"{megabytes:.0f} MB"
+    return f"{round(megabytes / _MEGABYTES_PER_GIGABYTE, 1):g} GB"
+
+
+def _state(fields: tuple[str, str, str, str, str], task: int | None) -> TaskState:
+    job_id, shown, reason, host, exit_code = fields
+    word = _whole_word(shown)
+    reason = "" if reason == "None" else reason
+    waiting = phase(word) is Phase.WAITING
+    return TaskState(
+        job_id=job_id,
+        task=task,
+        phase=phase(word),
+        word=word,
+        reason=reason,
+        explanation=explain_reason(reason) if waiting else explain_end(word, reason, exit_code),
+        host=host,
+        exit_code=exit_code,
+    )
+
+
+def _whole_word(word: str) -> str:
+    text = word.split(" ", 1)[0]
+    if text.endswith("+"):
+        whole = [known for known in _PHASE_OF if known.startswith(text[:-1])]
+        return whole[0] if len(whole) == 1 else text
+    return text
+
+
+def _tasks(text: str) -> Iterator[int | None]:
+    """Give the numbers in ``7``, ``0-9,20%3`` or ``0-8:2``; None once for what is no array."""
+    ranges = [_TASK_RANGE.fullmatch(part) for part in text.partition("%")[0].split(",")]
+    for found in ranges:
+        if found is None:
+            yield None
+        else:
+            last = int(found[2] or found[1])
+            yield from range(int(found[1]), last + 1, int(found[3] or 1))

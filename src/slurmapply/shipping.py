@@ -1,0 +1,168 @@
+"""What goes to the nodes with the function, and which part of it cannot go."""
+
+from __future__ import annotations
+
+import functools
+import io
+import sys
+from typing import TYPE_CHECKING, Any
+
+from slurmapply.call import payload
+from slurmapply.errors import InvalidArgumentError, NotPicklableError
+from slurmapply.pickles import BufferWriter, ObjectWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import FrameType
+
+    from slurmapply.pickles import Stored
+
+#: Captured objects above this size are named at submission: few people know that they send them.
+WORTH_SAYING = 100 * 1024 * 1024
+
+
+def ship(
+    function: Callable[..., Any],
+    more_args: Mapping[str, Any],
+    global_objects: Mapping[str, Any],
+    initializer: Callable[[], Any] | None,
+    writer: ObjectWriter,
+) -> Stored:
+    """Pickle the function with all that it needs.
+
+    Raises
+    ------
+    NotPicklableError
+        Something of it cannot be sent; the variable is named.
+    """
+    content = payload(function, more_args, global_objects, initializer)
+    try:
+        return writer.dump(content)
+    except Exception as error:
+        raise _blame(content, error) from error
+
+
+def _blame(content: Mapping[str, Any], error: Exception) -> NotPicklableError:
+    for owner, name, value in _parts(content):
+        found = _refusal(value)
+        if found is not None:
+            kind = type(value)
+            return NotPicklableError(
+                f"{owner} `{name}` ({kind.__module__}.{kind.__qualname__}), which cannot be sent "
+                f"to another process ({found}). Make it inside the function, or in initializer=.",
+                variable=name,
+            )
+    return NotPicklableError(
+        f"the function cannot be sent to another process ({type(error).__name__}: {error}). "
+        "Objects such as locks, open files and connections must be made inside the function.",
+        argument="f",
+    )
+
+
+def _refusal(value: Any) -> str | None:
+    try:
+        ObjectWriter(BufferWriter(io.BytesIO())).dump(value)
+    except Exception as error:  # noqa: BLE001  # any way of failing is a refusal
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _parts(content: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    for name, value in content["more_args"].items():
+        yield "more_args holds", name, value
+    for name, value in content["globals"].items():
+        yield "global_objects holds", name, value
+    yield from _used("f uses", content["function"])
+    if content["initializer"] is not None:
+        yield from _used("initializer uses", content["initializer"])
+
+
+def _used(owner: str, function: Any) -> Iterator[tuple[str, str, Any]]:
+    """Name what a function refers to: bound arguments, closure, defaults, globals."""
+    if isinstance(function, functools.partial):
+        for index, value in enumerate(function.args):
+            yield owner, f"argument {index} of the partial", value
+        for name, value in function.keywords.items():
+            yield owner, name, value
+        yield from _used(owner, function.func)
+        return
+    if getattr(function, "__self__", None) is not None:
+        yield owner, "self", function.__self__
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        yield owner, type(function).__name__, function
+        return
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield owner, name, cell.cell_contents
+        except ValueError:  # a variable that was never given a value
+            continue
+    names = _names(code)
+    for name, value in function.__globals__.items():
+        if name in names and value is not function:
+            yield owner, name, value
+    for value in function.__defaults__ or ():
+        yield owner, "a default argument", value
+
+
+def _names(code: Any) -> set[str]:
+    inner = (const for const in code.co_consts if hasattr(const, "co_names"))
+    return set(code.co_names).union(*map(_names, inner))
+
+
+def large_parts(function: Any, more_args: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Give name and size in bytes of the objects above `WORTH_SAYING` that go along."""
+    content = payload(function, more_args, {}, None)
+    sizes = []
+    for _, name, value in _parts(content):
+        buffers = BufferWriter(_Nowhere())
+        size = len(ObjectWriter(buffers).dump(value).data) + buffers.size
+        if size > WORTH_SAYING:
+            sizes.append((name, size))
+    return sizes
+
+
+class _Nowhere(io.RawIOBase):
+    """Takes what is only to be measured."""
+
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+def find_globals(names: Any, function: Any, caller: FrameType | None) -> dict[str, Any]:
+    """Look up `global_objects`: a mapping as it is, names where f was defined, then in the caller.
+
+    Raises
+    ------
+    InvalidArgumentError
+        A name is nowhere.
+    """
+    if names is None:
+        return {}
+    if hasattr(names, "keys"):
+        return {str(name): names[name] for name in names}
+    wanted = [names] if isinstance(names, str) else list(names)
+    places: list[Mapping[str, Any]] = [getattr(function, "__globals__", {})]
+    if caller is not None:
+        places += [caller.f_locals, caller.f_globals]
+    return {name: _find(name, places) for name in wanted}
+
+
+def _find(name: Any, places: list[Mapping[str, Any]]) -> Any:
+    for place in places:
+        if name in place:
+            return place[name]
+    raise InvalidArgumentError(
+        f"global_objects: there is no {name!r} where the function was defined, nor where "
+        "slurm_apply was called. Give a mapping of name to object instead.",
+        argument="global_objects",
+    )
+
+
+def caller_outside() -> FrameType | None:
+    """Give the frame of the user's code that called into this package."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # the documented way to one's caller
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("slurmapply"):
+        frame = frame.f_back
+    return frame

@@ -1,0 +1,169 @@
+"""What is known of a job at a moment: its state, how its rows are doing, what Slurm says."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from slurmapply.states import FAILED, NOT_OK, JobState, RowStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from slurmapply.schedulers.base import TaskState
+
+_TAIL = 60  # characters of each console that are printed, as rslurm does
+_SHOWN_TASKS = 8
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """A look at a job.
+
+    Attributes
+    ----------
+    state : JobState
+        One of prepared, queued, running, stopping, finished, cancelled, unknown; equal to its
+        word as a string.
+    completed : bool
+        Nothing of the job can still run.
+    ok : bool
+        Every row is ok.
+    counts : dict of str to int
+        Rows by status; statuses that no row has are left out.
+    causes : dict of str to int
+        Failed rows by cause.
+    queue : list of dict
+        What the batch system says of each task: its word, reason, the reason in plain words.
+    age : float
+        Seconds since the batch system last answered; 0 when it did not need to be asked.
+    seconds_left : float or None
+        A guess from the rows that have ended.
+    note : str
+        What to know besides: a batch system that does not answer, damaged files.
+    """
+
+    name: str
+    state: JobState
+    counts: dict[str, int]
+    causes: dict[str, int] = field(default_factory=dict)
+    queue: list[dict[str, Any]] = field(default_factory=list)
+    age: float = 0.0
+    seconds_left: float | None = None
+    note: str = ""
+    read_log: Callable[[], dict[int, str]] = field(default=dict, repr=False, compare=False)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return sum(self.counts.values())
+
+    @property
+    def completed(self) -> bool:
+        """Nothing of the job can still run."""
+        return self.state in (JobState.FINISHED, JobState.CANCELLED)
+
+    @property
+    def ok(self) -> bool:
+        """Every row is ok."""
+        return self.counts.get(RowStatus.OK, 0) == self.rows
+
+    @property
+    def failed(self) -> int:
+        """Rows that failed."""
+        return sum(self.counts.get(status, 0) for status in FAILED)
+
+    @property
+    def not_ok(self) -> int:
+        """Rows that failed or that nothing is left to run."""
+        return sum(self.counts.get(status, 0) for status in NOT_OK)
+
+    @property
+    def log(self) -> dict[int, str]:
+        """The last part of each task's consoles, by the task's number."""
+        return self.read_log()
+
+    def summary(self) -> str:
+        """Give one line: ``9 rows: 5 ok, 1 failed (ValueError), 3 running; about 40 s left``."""
+        parts = [f"{self.counts.get(RowStatus.OK, 0)} ok"]
+        if self.failed:
+            parts.append(f"{self.failed} failed ({', '.join(self.causes)})")
+        for status in (
+            RowStatus.RUNNING, RowStatus.PENDING, RowStatus.UNFINISHED, RowStatus.CANCELLED,
+        ):  # fmt: skip
+            if self.counts.get(status):
+                parts.append(f"{self.counts[status]} {status}")
+        left = f"; about {duration(self.seconds_left)} left" if self.seconds_left else ""
+        rows = "1 row" if self.rows == 1 else f"{self.rows} rows"
+        return f"{rows}: {', '.join(parts)}{left}"
+
+    def __str__(self) -> str:
+        lines = [f"{self.name} is {self.state}. {self.summary()}"]
+        lines += [_queue_line(entry) for entry in self.queue[:_SHOWN_TASKS]]
+        if len(self.queue) > _SHOWN_TASKS:
+            lines.append(f"  ... and {len(self.queue) - _SHOWN_TASKS} more tasks")
+        if self.completed:
+            lines.append("Job completed or stopped.")
+        if self.note:
+            lines.append(self.note)
+        lines += _log_lines(self.log)
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def _queue_line(entry: Mapping[str, Any]) -> str:
+    task = "" if entry["task"] is None else f" task {entry['task']}"
+    host = f" on {entry['host']}" if entry["host"] else ""
+    reason = f" ({entry['reason']})" if entry["reason"] else ""
+    words = f": {entry['explanation']}" if entry["explanation"] else ""
+    return f"  {entry['job_id']}{task}: {entry['state']}{host}{reason}{words}"
+
+
+def _log_lines(log: Mapping[int, str]) -> list[str]:
+    shown = {task: text.rstrip() for task, text in log.items() if text.strip()}
+    if not shown:
+        return []
+    lines = ["Last console output:"]
+    for task in sorted(shown)[:_SHOWN_TASKS]:
+        lines.append(f"{task}: {harmless(shown[task][-_TAIL:])}")
+    return lines
+
+
+def harmless(text: str) -> str:
+    """Show control characters as escapes: what a row printed must not steer a terminal."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else f"\\x{ord(letter):02x}"
+        for letter in text
+    )
+
+
+def queue_entry(state: TaskState) -> dict[str, Any]:
+    """Give what the batch system says of a task as plain values."""
+    return {
+        "job_id": state.job_id,
+        "task": state.task,
+        "state": state.word,
+        "reason": state.reason,
+        "explanation": state.explanation,
+        "host": state.host,
+    }
+
+
+def duration(seconds: float) -> str:
+    """Write a time for people: ``40 s``, ``12 min``, ``3.5 h``.
+
+    Examples
+    --------
+    >>> duration(40), duration(700), duration(12600)
+    ('40 s', '12 min', '3.5 h')
+    """
+    if seconds < 100:  # noqa: PLR2004  # two minutes read better as seconds
+        return f"{max(1, round(seconds))} s"
+    if seconds < 100 * 60:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"

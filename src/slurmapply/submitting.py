@@ -1,0 +1,226 @@
+"""Handing runs over: the first, by hand prepared ones, and retries."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from slurmapply import jobfolder
+from slurmapply.backends import scheduler_for
+from slurmapply.errors import InvalidArgumentError, JobAliveError, SubmissionError
+from slurmapply.following import read_submission, submission_content
+from slurmapply.preparing import RunPlan, write_function, write_run
+from slurmapply.resources import check_resources, resources_of
+from slurmapply.rows import RowNumbers
+from slurmapply.schedulers.base import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from slurmapply.jobfolder import FolderDisk
+    from slurmapply.schedulers.base import Submission
+
+
+def plan_of(asked: Mapping[str, Any], rows: int) -> RunPlan:
+    """Read a run's plan back from its ``run.json``."""
+    return RunPlan(
+        number=asked["run"],
+        rule=asked["rule"],
+        rows=rows,
+        resources=resources_of(asked["resources"]),
+        backend=asked["backend"],
+        after=tuple(asked["after"]),
+        function_of_run=asked["function_of_run"],
+        tag=asked["tag"],
+    )
+
+
+def submit_run(disk: FolderDisk, job: Mapping[str, Any], plan: RunPlan) -> Submission:
+    """Submit a run that stands in the folder, and write down what it became.
+
+    Raises
+    ------
+    SubmissionError
+        It was refused.
+    JobAliveError
+        Another session submitted the same run a moment before; ours was withdrawn.
+    """
+    scheduler = scheduler_for(plan.backend)
+    request = Request(
+        folder=disk.path.absolute(),
+        script=jobfolder.run_script(plan.number),
+        slurm_name=plan.slurm_name(job["name"]),
+        options=plan.options(job["name"]),
+        tasks=plan.tasks,
+        uuid=job["uuid"],
+        run=plan.number,
+        tag=plan.tag,
+    )
+    submission = scheduler.submit(request)
+    content = jobfolder.encode_json(submission_content(submission))
+    if not disk.publish(jobfolder.submission(plan.number), content):
+        owner = read_submission(disk, plan.number)
+        if owner is not None and owner.job_id != submission.job_id:
+            scheduler.cancel(submission)
+            raise JobAliveError(
+                f"run {plan.number} of {job['name']} was submitted by another session a moment "
+                f"before, as {owner.kind} job {owner.job_id}. This submission was withdrawn."
+            )
+    return submission
+
+
+def change_plan(
+    disk: FolderDisk, job: Mapping[str, Any], plan: RunPlan, changed: Mapping[str, Any]
+) -> RunPlan:
+    """Write a prepared run anew with other resources; its tag changes with it.
+
+    A script that was started by hand with the former tag ends by itself.
+    """
+    if not changed:
+        return plan
+    resources = check_resources(changed, plan.resources)
+    plan = replace(plan, resources=resources, tag=secrets.token_hex(3))
+    write_run(disk, plan, plan.script(job["name"], job["uuid"]))
+    return plan
+
+
+def add_run(
+    disk: FolderDisk,
+    job: Mapping[str, Any],
+    plan: RunPlan,
+    function: tuple[Callable[..., Any], Mapping[str, Any], Callable[[], Any] | None] | None,
+) -> RunPlan:
+    """Write the folder of a further run; of two sessions that try at once, one is told.
+
+    Parameters
+    ----------
+    disk, job, plan
+        Where, whose, what.
+    function
+        The run's own function, fixed arguments and initializer, or None.
+
+    Raises
+    ------
+    JobAliveError
+        Another session made this run first.
+    """
+    if function is not None:
+        plan = replace(plan, function_of_run=plan.number)
+    script = plan.script(job["name"], job["uuid"])
+    final = jobfolder.run_folder(plan.number)
+    beside = f".{final}.{secrets.token_hex(4)}.new"
+    folder = disk.path / beside
+    try:
+        disk.make_folder(beside)
+        inner = _Inside(disk, final, beside)
+        write_run(inner, plan, script)
+        if function is not None:
+            write_function(inner, plan.number, function[0], function[1], {}, function[2])
+        os.rename(folder, disk.path / final)  # noqa: PTH104  # refuses a folder that is not empty
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise JobAliveError(
+                f"another session is retrying {job['name']} already (run {plan.number}). Look at "
+                "it with job.status(), and wait for its end before you retry again."
+            ) from error
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return plan
+
+
+class _Inside:
+    """A folder disk on which one run's folder still has another name."""
+
+    def __init__(self, disk: FolderDisk, final: str, beside: str) -> None:
+        self._disk = disk
+        self._final = final
+        self._beside = beside
+
+    def _name(self, name: str) -> str:
+        return name.replace(self._final, self._beside, 1)
+
+    def make_folder(self, name: str) -> None:
+        self._disk.make_folder(self._name(name))
+
+    def replace(self, name: str, content: bytes) -> None:
+        self._disk.replace(self._name(name), content)
+
+    def publish(self, name: str, content: bytes) -> bool:
+        return self._disk.publish(self._name(name), content)
+
+    def create(self, name: str) -> Any:
+        return self._disk.create(self._name(name))
+
+
+def choose_rows(
+    rows: Any, count: int, statuses: Callable[[], list[tuple[str, str]]]
+) -> RowNumbers | None:
+    """Read ``retry(rows=...)``: None for all that is not ok, else the numbers.
+
+    Parameters
+    ----------
+    rows
+        None, a status or cause, "failed", numbers, or a mask.
+    count
+        Number of rows of the job.
+    statuses
+        Gives status and cause of each row; called only when words need them.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There are no such rows.
+    """
+    if rows is None:
+        return None
+    if isinstance(rows, str):
+        return _rows_by_word(rows, statuses())
+    if isinstance(rows, int) and not isinstance(rows, bool):
+        rows = [rows]
+    chosen = [value.item() if hasattr(value, "item") else value for value in rows]
+    if chosen and all(isinstance(value, bool) for value in chosen):
+        return _rows_by_mask(chosen, count)
+    if not all(isinstance(value, int) and not isinstance(value, bool) for value in chosen):
+        raise _bad_rows(f"row numbers, a mask, a status or a cause are needed, not {rows!r}")
+    outside = [value for value in chosen if not 0 <= value < count]
+    if outside:
+        raise _bad_rows(f"there is no row {outside[0]}; the job has rows 0 to {count - 1}")
+    return RowNumbers.of(chosen)
+
+
+def _rows_by_mask(mask: list[bool], count: int) -> RowNumbers:
+    if len(mask) != count:
+        raise _bad_rows(f"the mask has {len(mask)} values, the job {count} rows")
+    return RowNumbers.of(row for row, wanted in enumerate(mask) if wanted)
+
+
+def _rows_by_word(word: str, statuses: list[tuple[str, str]]) -> RowNumbers:
+    from slurmapply.following import failed_statuses  # noqa: PLC0415  # one use
+
+    failed = failed_statuses()
+    chosen = [
+        row
+        for row, (status, cause) in enumerate(statuses)
+        if word in (status, cause) or (word == "failed" and status in failed)
+    ]
+    if not chosen:
+        words = sorted({word for pair in statuses for word in pair if word})
+        raise _bad_rows(f"no row has the status or cause {word!r}; there are: {', '.join(words)}")
+    return RowNumbers.of(chosen)
+
+
+def _bad_rows(message: str) -> InvalidArgumentError:
+    return InvalidArgumentError(f"rows: {message}.", argument="rows")
+
+
+def with_job(error: SubmissionError, job: Any) -> SubmissionError:
+    """Give a refusal the job that it was about."""
+    error.job = job
+    return error

@@ -1,0 +1,111 @@
+"""All outcomes of a job, read from its folder and kept up to date as the files grow."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from slurmapply import jobfolder
+from slurmapply.errors import FormatError
+from slurmapply.outcome import FileReader, Frame, FrameValues, Origin, Outcomes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Files(Protocol):
+    """What a survey needs of a disk."""
+
+    def names(self, folder: str) -> list[str]:
+        """Give the names in a folder, none when it is not there."""
+
+    def open(self, name: str) -> BinaryIO | None:
+        """Open a file for reading, None when it is not there."""
+
+
+class Survey:
+    """What is known of all rows, from all outcomes files of some runs.
+
+    Parameters
+    ----------
+    disk
+        The job folder.
+    uuid
+        The job's; frames of another job are not ours, however they came here.
+    rows
+        Number of rows of the job.
+    """
+
+    def __init__(self, disk: Files, uuid: str, rows: int) -> None:
+        self._disk = disk
+        self._uuid = bytes.fromhex(uuid)
+        self._readers: dict[str, FileReader] = {}
+        self.outcomes = Outcomes(rows)
+
+    def update(self, runs: Iterable[int]) -> int:
+        """Read what is new in the files of these runs; gives the number of new frames."""
+        return sum(self._update_run(run) for run in runs)
+
+    def _update_run(self, run: int) -> int:
+        folder = jobfolder.run_folder(run)
+        new = 0
+        for name in sorted(self._disk.names(folder)):
+            place = jobfolder.parse_outcomes(name)
+            if place is not None:
+                path = f"{folder}/{name}"
+                reader = self._readers.get(path)
+                if reader is None:
+                    reader = FileReader(Origin(run, *place, path), self._uuid)
+                    self._readers[path] = reader
+                new += self._read(path, reader)
+        return new
+
+    def _read(self, path: str, reader: FileReader) -> int:
+        # Opened anew each time: NFS looks for new data only then (close-to-open).
+        file = self._disk.open(path)
+        if file is None:
+            return 0
+        with file:
+            size = file.seek(0, os.SEEK_END)
+            new = 0
+            for frame in reader.read(file, size):
+                self.outcomes.add(frame)
+                new += 1
+            return new
+
+    def values(self, frame: Frame) -> FrameValues:
+        """Read the values of a frame.
+
+        Raises
+        ------
+        FormatError
+            They are damaged; the frame's rows then count as not done.
+        """
+        file = self._disk.open(frame.origin.file)
+        try:
+            if file is None:
+                raise FormatError(
+                    f"{frame.origin.file} is gone. Its rows can be run again: job.retry()."
+                )
+            with file:
+                return frame.load_values(file)
+        except FormatError:
+            self.outcomes.discard(frame)
+            raise
+
+    def verify(self) -> None:
+        """Read all values once, so that rows whose values are damaged count as not done."""
+        for frame in tuple(self.outcomes.frames):
+            try:
+                self.values(frame)
+            except FormatError:
+                continue
+
+    @property
+    def damage(self) -> list[str]:
+        """Say in words what of the files could not be read."""
+        return [
+            f"{path}: {reader.damaged_frames} damaged frames, {reader.damaged_bytes} bytes given up"
+            for path, reader in self._readers.items()
+            if reader.damaged_frames or reader.damaged_bytes
+        ]

@@ -1,0 +1,157 @@
+"""The node's program: ``python worker.pyz --uuid U --run K --tag T``, started by submit.sh."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from slurmapply import jobfolder
+from slurmapply.errors import SlurmApplyError
+from slurmapply.jobfolder import FolderDisk, Life
+from slurmapply.records import TaskRecord
+from slurmapply.survey import Survey
+from slurmapply.worker.claims import Claims
+from slurmapply.worker.process import Session
+from slurmapply.worker.run import (
+    NotOursError,
+    Run,
+    adopt,
+    attempts_before,
+    fix_rows,
+    plan_run,
+    refuse_if_over,
+)
+from slurmapply.worker.supervisor import Supervisor
+
+
+def main(arguments: list[str]) -> int:
+    """Run one task; gives the exit status."""
+    try:
+        return _run_task(*_parse(arguments))
+    except NotOursError as reason:
+        sys.stderr.write(f"slurmapply: {reason}\n")
+        return 0
+    except SlurmApplyError as error:
+        sys.stderr.write(f"slurmapply: {error}\n")
+        return 1
+
+
+def _parse(arguments: list[str]) -> tuple[str, int, str]:
+    # argparse would cost 10 ms of each task's start.
+    given = dict(zip(arguments[::2], arguments[1::2], strict=False))
+    try:
+        return given["--uuid"], int(given["--run"]), given["--tag"]
+    except (KeyError, ValueError):
+        raise SlurmApplyError(
+            "this program is started by submit.sh: cd into the job folder and `sbatch submit.sh`"
+        ) from None
+
+
+def _run_task(uuid: str, number: int, tag: str) -> int:
+    disk = FolderDisk(Path.cwd())
+    job = jobfolder.read_job(disk)
+    asked = jobfolder.read_run(disk, number)
+    if job["uuid"] != uuid or asked["tag"] != tag:
+        raise NotOursError(
+            f"the job in {disk.path} is not the one that this script was written for (it was "
+            "replaced or submitted anew since); this task ends here and changes nothing."
+        )
+    refuse_if_over(disk, number)
+    mine = _identity()
+    adopt(disk, number, mine)
+    life = Life(
+        _file_safe(mine["job_id"]), _number("SLURM_ARRAY_TASK_ID"), _number("SLURM_RESTART_COUNT")
+    )
+    run = plan_run(number, uuid, fix_rows(disk, uuid, job["rows"], number, asked["rule"]), asked)
+    return _supervise(disk, job, asked, run, life, everything=mine["kind"] == "local")
+
+
+def _identity() -> dict[str, Any]:
+    """Say which submission this task belongs to, as the session would."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    if array:
+        cluster = os.environ.get("SLURM_CLUSTER_NAME", "")
+        return {"kind": "slurm", "job_id": array, "cluster": cluster}
+    host, boot, start = socket.gethostname(), _boot_id(), _start_time()
+    job_id = os.environ.get("SLURMAPPLY_SUBMISSION") or f"local-{secrets.token_hex(4)}"
+    return {
+        "kind": "local", "job_id": job_id, "host": host, "boot_id": boot, "pid": os.getpid(),
+        "start_time": start,
+    }  # fmt: skip
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _start_time() -> int:
+    # Field 22 of proc(5); the second, the command, may hold blanks.
+    return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+
+
+def _file_safe(name: str) -> str:
+    return re.sub(r"[^0-9A-Za-z.@-]", "-", name)
+
+
+def _number(variable: str) -> int:
+    # SLURM_RESTART_COUNT is set only when it is above 0 (Slurm 22.05, env.c).
+    return int(os.environ.get(variable) or 0)
+
+
+def _supervise(
+    disk: FolderDisk,
+    job: dict[str, Any],
+    asked: dict[str, Any],
+    run: Run,
+    life: Life,
+    *,
+    everything: bool,
+) -> int:
+    survey = Survey(disk, run.uuid, job["rows"])
+    attempts = _attempts(disk, run, survey) if run.number or life.life else {}
+    supervisor = Supervisor(
+        disk,
+        run,
+        life,
+        claims=Claims(disk, run, life, survey, everything=everything),
+        record=TaskRecord(disk, run.number, life),
+        function=jobfolder.function_files(asked),
+        session=Session(
+            job["session"]["folder"],
+            (*job["session"]["sys_path"], *asked["sys_path"]),
+            tuple(asked["packages"]),
+        ),
+        workers=_workers(asked, everything=everything),
+        attempts=attempts,
+    )
+    return supervisor.run(os.environ.get("SLURMAPPLY_STOP", ""))
+
+
+def _attempts(disk: FolderDisk, run: Run, survey: Survey) -> dict[int, int]:
+    """Count the earlier attempts of the run's rows, by position."""
+    survey.update(range(run.number + 1))
+    attempts = {}
+    noted = attempts_before(disk, run.number)
+    for position, row in enumerate(run.rows):
+        found = survey.outcomes.find(row)
+        before = found[0].columns["attempt"][found[1]] if found else 0
+        if before or row in noted:
+            attempts[position] = max(before, noted.get(row, 0))
+    return attempts
+
+
+def _workers(asked: dict[str, Any], *, everything: bool) -> int:
+    processes: int = asked["processes_per_node"]
+    if not everything:
+        return processes
+    allowed = len(os.sched_getaffinity(0))
+    return max(1, min(asked["tasks"] * processes, allowed))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,210 @@
+"""Who works on which rows: claims of chunks, by files alone.
+
+A task takes chunk c by giving its own token file the name ``claims/<c>.<generation>``. A claim is
+never stolen by a clock. It is followed by the next generation in two cases only: the task that
+held it wrote ``stopping`` (then whoever comes first goes on, rows that are still in its workers
+excepted until its ``end``), or the task's own next life finds it.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slurmapply import jobfolder
+from slurmapply.jobfolder import Life
+from slurmapply.records import LifeView, latest_lives, read_lives
+from slurmapply.worker.run import is_sealed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from slurmapply.jobfolder import Disk
+    from slurmapply.survey import Survey
+    from slurmapply.worker.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A chunk, or what is left of it, that this task works on.
+
+    Attributes
+    ----------
+    chunk, generation
+        The claim's name.
+    positions
+        Positions to run, ascending ranges.
+    """
+
+    chunk: int
+    generation: int
+    positions: tuple[range, ...]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    chunk: int
+    generation: int
+    positions: set[int]
+
+
+class Claims:
+    """The claims of one life of a task.
+
+    Parameters
+    ----------
+    disk, run, life
+        The job folder, the run, who claims.
+    survey
+        Outcomes of the run, to leave out rows that are settled.
+    everything
+        This task is alone and takes the chunks of all tasks (on one machine, without a Slurm).
+    """
+
+    def __init__(
+        self, disk: Disk, run: Run, life: Life, survey: Survey, *, everything: bool = False
+    ) -> None:
+        self._disk = disk
+        self._run = run
+        self._life = life
+        self._survey = survey
+        self._everything = everything
+        self._token = life.token(run.number)
+        self._known: set[int] | None = None
+        self._waiting: list[_Waiting] = []
+        self._written = False
+
+    def take(self) -> Claim | None:
+        """Claim the next chunk that has something to do, None when there is none now."""
+        if is_sealed(self._disk, self._run.number):
+            return None
+        chunk = self._take_free()
+        if chunk is not None:
+            return Claim(chunk, 0, (self._run.plan.positions(chunk),))
+        return self._take_again()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether chunks are held of which rows may still come out of another task's workers."""
+        return bool(self._waiting)
+
+    def take_released(self) -> Claim | None:
+        """Give rows of held chunks that the tasks before have let go of, None when none yet."""
+        if not self._waiting:
+            return None
+        blocked = self._rows_in_workers(read_lives(self._disk, self._run.number))
+        self._survey.update([self._run.number])
+        for waiting in tuple(self._waiting):
+            left = {p for p in waiting.positions if not self._settled(p)}
+            free = {p for p in left if self._run.rows[p] not in blocked}
+            waiting.positions = left - free
+            if not waiting.positions:
+                self._waiting.remove(waiting)
+            if free:
+                return Claim(waiting.chunk, waiting.generation, tuple(ranges(free)))
+        return None
+
+    def _settled(self, position: int) -> bool:
+        return self._survey.outcomes.last_run(self._run.rows[position]) >= self._run.number
+
+    def _mine(self, chunk: int) -> bool:
+        return self._everything or not self._run.static or chunk == self._life.task
+
+    def _take_free(self) -> int | None:
+        """Link the own number first, then the lowest that nobody has."""
+        own = self._life.task
+        if self._known is None:
+            self._known = set()
+            if own < len(self._run.plan) and self._link(own, 0):
+                return own
+            self._known |= self._taken().keys()
+        # Without a claim of one's own the list is read once; a lost race shows that it is old.
+        for chunk in range(len(self._run.plan)):
+            if chunk not in self._known and self._mine(chunk):
+                if self._link(chunk, 0):
+                    return chunk
+                self._known |= self._taken().keys()
+        return None
+
+    def _taken(self) -> dict[int, int]:
+        """List the claims once: the latest generation of each chunk."""
+        latest: dict[int, int] = {}
+        for name in self._disk.names(jobfolder.claims(self._run.number)):
+            claim = jobfolder.parse_claim(name)
+            if claim is not None:
+                latest[claim[0]] = max(latest.get(claim[0], 0), claim[1])
+        return latest
+
+    def _link(self, chunk: int, generation: int) -> bool:
+        if not self._written:
+            token = {"life": self._life, "random": secrets.token_hex(8)}
+            self._disk.publish(self._token, json.dumps(token).encode())
+            self._written = True
+        if self._known is not None:
+            self._known.add(chunk)
+        return self._disk.link(self._token, jobfolder.claim(self._run.number, chunk, generation))
+
+    def _take_again(self) -> Claim | None:
+        """Go on with a chunk that its task gave up, or that an earlier life of this one held."""
+        lives = read_lives(self._disk, self._run.number)
+        taken = self._taken()
+        given_up = set(self._given_up(lives)) | set(self._own_before(taken))
+        for chunk, generation in sorted(given_up):
+            if taken.get(chunk) != generation or not self._mine(chunk):
+                continue
+            self._survey.update([self._run.number])
+            left = [p for p in self._run.plan.positions(chunk) if not self._settled(p)]
+            if left and self._link(chunk, generation + 1):
+                blocked = self._rows_in_workers(lives)
+                waiting = {p for p in left if self._run.rows[p] in blocked}
+                if waiting:
+                    self._waiting.append(_Waiting(chunk, generation + 1, waiting))
+                free = tuple(ranges(p for p in left if p not in waiting))
+                if free:
+                    return Claim(chunk, generation + 1, free)
+        return None
+
+    def _given_up(self, lives: Iterable[LifeView]) -> Iterator[tuple[int, int]]:
+        for view in lives:
+            if view.life != self._life:
+                yield from view.held
+
+    def _own_before(self, taken: dict[int, int]) -> Iterator[tuple[int, int]]:
+        """Claims of this task's earlier lives, which are over: Slurm started this one after them."""
+        if not self._life.life:
+            return
+        for chunk, generation in taken.items():
+            name = jobfolder.claim(self._run.number, chunk, generation)
+            owner = Life(*json.loads(self._disk.read(name) or b"{}").get("life", ("", -1, -1)))
+            if owner[:2] == self._life[:2] and owner.life < self._life.life:
+                yield chunk, generation
+
+    def _rows_in_workers(self, lives: Iterable[LifeView]) -> set[int]:
+        """Rows that still run in tasks that are stopping; those of this task's past are free."""
+        blocked: set[int] = set()
+        for view in latest_lives(lives):
+            if view.life[:2] != self._life[:2]:
+                blocked.update(view.in_workers)
+        return blocked
+
+
+def ranges(positions: Iterable[int]) -> Iterator[range]:
+    """Join positions to ascending ranges.
+
+    Examples
+    --------
+    >>> list(ranges([3, 1, 2, 7]))
+    [range(1, 4), range(7, 8)]
+    """
+    start = stop = None
+    for position in sorted(positions):
+        if stop is not None and position == stop:
+            stop = position + 1
+            continue
+        if start is not None and stop is not None:
+            yield range(start, stop)
+        start, stop = position, position + 1
+    if start is not None and stop is not None:
+        yield range(start, stop)

@@ -1,0 +1,100 @@
+"""The positions that a task holds and has not handed to a worker yet: pure bookkeeping."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from slurmapply.chunks import ChunkPlan
+    from slurmapply.worker.claims import Claim
+
+#: A group should keep a worker busy for so long: far above what handing it out costs (0.1 ms),
+#: far below what anybody would notice.
+GROUP_SECONDS = 0.05
+
+
+class Pool:
+    """What is left to hand out of the claimed chunks, in order.
+
+    Parameters
+    ----------
+    plan
+        Says which chunk a position belongs to.
+    workers
+        Number of workers of the task.
+    static
+        Hand each worker its equal share of a chunk at once.
+    attempts
+        Attempts that were made before, by position.
+    """
+
+    def __init__(
+        self, plan: ChunkPlan, workers: int, *, static: bool, attempts: Mapping[int, int]
+    ) -> None:
+        self._plan = plan
+        self._workers = workers
+        self._static = static
+        self._attempts = attempts
+        self._left: deque[range] = deque()
+        self._share = 0
+        self._row_seconds: float | None = None
+        self.held: dict[int, int] = {}
+        self._open: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._left))
+
+    def add(self, claim: Claim) -> None:
+        """Take over the positions of a claim."""
+        self._left.extend(claim.positions)
+        self.held[claim.chunk] = claim.generation
+        size = sum(map(len, claim.positions))
+        self._open[claim.chunk] = self._open.get(claim.chunk, 0) + size
+        self._share = -(-size // self._workers)
+
+    def give_back(self, positions: range) -> None:
+        """Put positions that were handed out and not run in front again."""
+        if positions:
+            self._left.appendleft(positions)
+
+    def settle(self, positions: Iterable[int]) -> None:
+        """Note that positions are settled; a chunk without others is held no longer."""
+        for position in positions:
+            chunk = self._plan.chunk_at(position)
+            self._open[chunk] -= 1
+            if not self._open[chunk]:
+                del self._open[chunk], self.held[chunk]
+
+    def measured(self, rows: int, seconds: float) -> None:
+        """Learn from a group how long rows take."""
+        if rows:
+            self._row_seconds = seconds / rows
+
+    def next_group(self) -> tuple[range, int] | None:
+        """Cut the next group off: its positions and their attempt, None when nothing is left."""
+        if not self._left:
+            return None
+        first = self._left.popleft()
+        attempt = self._attempts.get(first.start, 0)
+        size = self._group_size(len(first))
+        if self._attempts:
+            same = (n for n, p in enumerate(first) if self._attempts.get(p, 0) != attempt)
+            size = min(size, next(same, size))
+        self.give_back(first[size:])
+        return first[:size], attempt + 1
+
+    def _group_size(self, available: int) -> int:
+        if self._static:
+            return min(available, self._share)
+        if self._row_seconds is None:
+            return 1
+        worth = int(GROUP_SECONDS / max(self._row_seconds, 1e-9))
+        fair = (len(self) + available) // (2 * self._workers)
+        return max(1, min(available, worth, fair))
+
+    def clear(self) -> None:
+        """Give up all that was not handed out."""
+        self._left.clear()

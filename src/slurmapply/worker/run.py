@@ -1,0 +1,144 @@
+"""A run as its tasks see it: whose it is, which rows it has, how they are cut into chunks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slurmapply import jobfolder
+from slurmapply.chunks import ChunkPlan, dynamic_plan, static_plan
+from slurmapply.errors import SlurmApplyError
+from slurmapply.records import read_lives
+from slurmapply.rows import RowNumbers
+from slurmapply.states import OK_CODE
+from slurmapply.survey import Survey
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slurmapply.jobfolder import Disk
+
+
+class NotOursError(SlurmApplyError):
+    """This task has no business in this run; nothing is wrong, it ends with one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The fixed facts of a run, the same for all of its tasks.
+
+    Attributes
+    ----------
+    number, uuid
+        Of the run; of the job.
+    rows
+        The run's rows; a *position* is an index into them.
+    plan
+        How positions are cut into chunks.
+    static
+        Chunk t is task t's alone.
+    processes, cpus
+        Workers and CPUs of each task.
+    """
+
+    number: int
+    uuid: str
+    rows: RowNumbers
+    plan: ChunkPlan
+    static: bool
+    processes: int
+    cpus: int
+
+
+def adopt(disk: Disk, run: int, mine: Mapping[str, Any]) -> None:
+    """Make the run this submission's own, or find out that it is another's.
+
+    The first task of whichever submission starts first links ``run_<k>/submission``. What the
+    session wrote there after its own submission is the same.
+
+    Raises
+    ------
+    NotOursError
+        The run belongs to another submission.
+    """
+    name = jobfolder.submission(run)
+    content = disk.read(name)
+    if content is None:
+        disk.publish(name, jobfolder.encode_json(mine))
+        content = disk.read(name) or b""
+    owner = jobfolder.decode_json(content, Path(name))
+    if owner["job_id"] != mine["job_id"]:
+        raise NotOursError(
+            f"run {run} of this job belongs to {owner['kind']} job {owner['job_id']}; this is "
+            f"{mine['job_id']}, which ends here and changes nothing. To run rows again: "
+            "SlurmJob.open(folder).retry()."
+        )
+
+
+def refuse_if_over(disk: Disk, run: int) -> None:
+    """End a task whose run was cancelled or followed by a later one.
+
+    Raises
+    ------
+    NotOursError
+        Nothing of this run may be started any more.
+    """
+    if disk.read(jobfolder.cancelled(run)) is not None:
+        raise NotOursError(f"run {run} of this job was cancelled before this task started.")
+    if is_sealed(disk, run):
+        raise NotOursError(f"run {run} of this job was followed by a later one.")
+
+
+def is_sealed(disk: Disk, run: int) -> bool:
+    """Whether a later run has fixed its rows: then this one takes no more chunks."""
+    return disk.read(jobfolder.run_rows(run + 1)) is not None
+
+
+def fix_rows(disk: Disk, uuid: str, rows: int, run: int, rule: Any) -> RowNumbers:
+    """Give the run's fixed list of rows; the first task of the run makes it.
+
+    Everybody plans over what was published, never over what they computed themselves: two tasks
+    that look at different moments see different rows left.
+    """
+    name = jobfolder.run_rows(run)
+    content = disk.read(name)
+    if content is None:
+        numbers = _apply_rule(disk, uuid, rows, run, rule)
+        made = {"uuid": uuid, "run": run, "ranges": numbers.ranges}
+        disk.publish(name, jobfolder.encode_json(made))
+        content = disk.read(name) or b""
+    return RowNumbers(jobfolder.decode_json(content, Path(name))["ranges"])
+
+
+def _apply_rule(disk: Disk, uuid: str, rows: int, run: int, rule: Any) -> RowNumbers:
+    if rule == "all":
+        return RowNumbers.first(rows)
+    if rule != "left":
+        return RowNumbers(rule)
+    survey = Survey(disk, uuid, rows)
+    survey.update(range(run))
+    survey.verify()
+    return RowNumbers.of(row for row in range(rows) if survey.outcomes.status_code(row) != OK_CODE)
+
+
+def plan_run(number: int, uuid: str, rows: RowNumbers, asked: Mapping[str, Any]) -> Run:
+    """Make a run from its ``run.json`` and its fixed rows."""
+    static = asked["schedule"] == "static"
+    tasks, processes = asked["tasks"], asked["processes_per_node"]
+    plan = (
+        static_plan(len(rows), tasks, processes)
+        if static
+        else dynamic_plan(len(rows), max(1, tasks), asked["chunksize"])
+    )
+    return Run(number, uuid, rows, plan, static, processes, asked["cpus_per_node"])
+
+
+def attempts_before(disk: Disk, run: int) -> dict[int, int]:
+    """Count the attempts of rows that the records name: long and interrupted ones."""
+    attempts: dict[int, int] = {}
+    for number in range(run + 1):
+        for view in read_lives(disk, number):
+            for row, record in view.running.items():
+                attempts[row] = max(attempts.get(row, 0), record["attempt"])
+    return attempts
