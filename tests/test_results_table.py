@@ -376,6 +376,15 @@ def test_frames_of_another_kind_or_layout_are_stacked_too(make: Any) -> None:
     }
 
 
+def test_frames_of_one_layout_but_another_kind_are_stacked_too(make: Any) -> None:
+    params = read_params(make({"p": [1, 2, 3]}))
+    columns = {"x": [1], "y": ["a"]}
+    values = [pl.DataFrame(columns), pa.table(columns), pd.DataFrame(columns)]
+    assert rows(results_table(params, values, extra={})) == {
+        "p": [1, 2, 3], "x": [1, 1, 1], "y": ["a", "a", "a"],
+    }  # fmt: skip
+
+
 def test_stacked_frames_of_pandas_keep_types_and_index() -> None:
     params = read_params(pd.DataFrame({"p": [1, 2, 3]}, index=INDEX))
     part = pd.DataFrame(

@@ -10,7 +10,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from slurmapply import fingerprint, listing, removal
+from slurmapply import fingerprint, listing
 from slurmapply.backends import choose_backend
 from slurmapply.errors import InvalidArgumentError, JobExistsError
 from slurmapply.inputs import Params, read_items, read_params
@@ -210,7 +210,7 @@ def slurm_apply(
     ...     return width * height
     >>> params = expand_grid(width=[1, 2], height=[10, 20])
     >>> job = slurm_apply(area, params, job_name="areas", backend="inline")  # doctest: +ELLIPSIS
-    areas: 4 rows, 4 at a time ...
+    areas: 4 rows, one after another...
     >>> print(job.table())
        width  height  result
     0      1      10      10
@@ -286,7 +286,7 @@ sys_path, template, job_name, if_exists, jobs_folder, after, backend, submit
     >>> from slurmapply import slurm_map
     >>> words = {"short": "a", "long": "abcdef"}
     >>> job = slurm_map(len, words, job_name="lengths", backend="inline")  # doctest: +ELLIPSIS
-    lengths: 2 rows, 2 at a time ...
+    lengths: 2 rows, one after another...
     >>> job.results()
     {'short': 1, 'long': 6}
     """
@@ -352,7 +352,7 @@ sys_path, template, job_name, if_exists, jobs_folder, after, backend, submit
     >>> from slurmapply import slurm_call
     >>> job = slurm_call(pow, {"base": 2, "exp": 8}, job_name="power", backend="inline")
     ... # doctest: +ELLIPSIS
-    power: 1 row, 1 at a time ...
+    power: 1 row, one after another...
     >>> job.result()
     256
     """
@@ -417,16 +417,23 @@ def _make(kind: str, f: Any, rows: Any, given: Mapping[str, Any]) -> SlurmJob:
         initializer,
         function_name(f),
     )
+    if given["if_exists"] not in ("fail", "open", "replace"):
+        raise InvalidArgumentError(
+            f'if_exists: "fail", "open" or "replace", not {given["if_exists"]!r}.',
+            argument="if_exists",
+        )
     backend = choose_backend(given["backend"], submit=given["submit"])
     name = clean_name(given["job_name"], f)
     folder = listing.folder_of(name, Path(given["jobs_folder"]).expanduser()).absolute()
     work = _fingerprinted(work)
-    existing = _existing(folder, given["if_exists"], work)
-    if existing is not None:
-        return existing
+    job = _existing(folder)
+    if job is not None and given["if_exists"] == "open":
+        return _same(job, work)
+    if job is not None:
+        _refuse_to_replace(job, given["if_exists"])
     after = _ids_of(given["after"], backend)
     plan = RunPlan(0, "all", work.length, resources, backend, after)
-    write_job(folder, name, work, plan)
+    write_job(folder, name, work, plan, replaces=job is not None)
     _say_what_is_large(work)
     return _start(SlurmJob(folder), submit=given["submit"])
 
@@ -478,12 +485,8 @@ def _fingerprinted(work: Work) -> Work:
     return replace(work, fingerprints=prints)
 
 
-def _existing(folder: Path, if_exists: str, work: Work) -> SlurmJob | None:
-    """Deal with a job of the same name: give it back, refuse, or move it away."""
-    if if_exists not in ("fail", "open", "replace"):
-        raise InvalidArgumentError(
-            f'if_exists: "fail", "open" or "replace", not {if_exists!r}.', argument="if_exists"
-        )
+def _existing(folder: Path) -> SlurmJob | None:
+    """Give the job of the same name, None when there is none."""
     if not folder.exists():
         return None
     if not listing.is_job(folder):
@@ -492,28 +495,27 @@ def _existing(folder: Path, if_exists: str, work: Work) -> SlurmJob | None:
             "another job_name.",
             path=folder,
         )
-    job = SlurmJob(folder)
+    return SlurmJob(folder)
+
+
+def _refuse_to_replace(job: SlurmJob, if_exists: str) -> None:
+    """Refuse unless the user said "replace" and nothing is alive; a mere preparation may go."""
     status = job.status()
-    if if_exists == "open":
-        return _same(job, work)
     if status.state is JobState.PREPARED:
-        removal.move_away(folder, "unsubmitted")
-        return None
+        return
     if if_exists == "fail":
         raise JobExistsError(
-            f"there is a job named {job.name!r} in {folder} ({status.state}; {status.summary()}). "
-            'Open it with SlurmJob.open, choose another job_name, or say if_exists="open" or '
-            '"replace".',
-            path=folder,
+            f"there is a job named {job.name!r} in {job.folder} ({status.state}; "
+            f"{status.summary()}). Open it with SlurmJob.open, choose another job_name, or say "
+            'if_exists="open" or "replace".',
+            path=job.folder,
         )
     if status.state not in OVER:
         raise JobExistsError(
             f"the job {job.name!r} cannot be replaced: it is {status.state}, and tasks of it may "
             "still run. End it with job.cancel() first.",
-            path=folder,
+            path=job.folder,
         )
-    removal.move_away(folder, "replaced")
-    return None
 
 
 def _same(job: SlurmJob, work: Work) -> SlurmJob:

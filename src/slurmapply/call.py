@@ -101,7 +101,8 @@ class CurrentRow:
         return folder
 
 
-_current: ContextVar[CurrentRow] = ContextVar("slurmapply_current_row", default=CurrentRow())
+_OUTSIDE = CurrentRow()
+_current: ContextVar[CurrentRow] = ContextVar("slurmapply_current_row", default=_OUTSIDE)
 
 
 def current_row() -> CurrentRow:
@@ -127,4 +128,4 @@ def enter_row(number: int, attempt: int, job_folder: str) -> None:
 
 def leave_rows() -> None:
     """Say that no row is being run any more."""
-    _current.set(CurrentRow())
+    _current.set(_OUTSIDE)

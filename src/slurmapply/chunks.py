@@ -38,7 +38,7 @@ def _static_chunk(rows: int, nodes: int, processes: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ChunkPlan:
-    """Consecutive pieces of a run's order of rows: chunk c holds positions bounds[c]:bounds[c+1]."""
+    """Consecutive pieces of a run's rows: chunk c holds positions bounds[c] to bounds[c+1] - 1."""
 
     bounds: tuple[int, ...]
 

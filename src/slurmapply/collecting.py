@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from slurmapply import jobfolder
 from slurmapply.errors import FormatError, RowError, RowsFailedError, UntrustedFolderError
 from slurmapply.inputs import Items, Params
-from slurmapply.outcome import Failure, Frame, FrameValues
+from slurmapply.outcome import Failure
 from slurmapply.pickles import BufferReader
 from slurmapply.results import EMPTY, collection, results_table, rows_table
 from slurmapply.rows import ABSENT, ITEM, RowReader, open_rows
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from slurmapply.following import Follower
     from slurmapply.jobfolder import FolderDisk
+    from slurmapply.outcome_file import Frame, FrameValues
 
 _SHOWN_ARGUMENTS = 200
 
@@ -180,8 +181,11 @@ class Collector:
     # -- outcomes --------------------------------------------------------------------------
 
     def value(self, row: int) -> Any:
-        """Give a row's value, or a RowError when it cannot be unpickled here."""
-        frame, index = self._follower.outcomes.find(row)
+        """Give the value of a row that is ok, or a RowError when it cannot be unpickled here."""
+        found = self._follower.outcomes.find(row)
+        if found is None:
+            raise LookupError(f"row {row} has no outcome")
+        frame, index = found
         try:
             return self._values(frame).value(index)
         except FormatError as error:
@@ -368,7 +372,7 @@ class Collector:
         """Make the table of rows that are not ok."""
         bad = self.bad_rows(state, snapshot=False)
         found = [self.failure(row, state) for row in bad]
-        extra = {
+        extra: dict[str, list[Any]] = {
             "row_number": bad,
             "row_status": [str(status) for status, _ in found],
             "row_cause": [failure.cause for _, failure in found],

@@ -3,7 +3,7 @@
 ::
 
     SlurmApplyError
-    ├── InvalidArgumentError      an argument cannot be used (.argument); also a ValueError and TypeError
+    ├── InvalidArgumentError      an argument cannot be used (.argument); a ValueError, TypeError
     │   └── NotPicklableError     an object cannot be sent to the nodes (.variable)
     ├── JobFolderError            a job folder cannot be made, read or trusted (.path)
     │   ├── JobExistsError        the name is taken (.path)

@@ -30,6 +30,7 @@ from slurmapply.survey import Survey
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from slurmapply.choice import Outcomes
     from slurmapply.jobfolder import FolderDisk
 
 #: Until a shared disk surely shows what tasks wrote last: twice the longest default of NFS's
@@ -148,7 +149,7 @@ class Follower:
         self.run = self._view_run(0)
 
     @property
-    def outcomes(self) -> Any:
+    def outcomes(self) -> Outcomes:
         """The outcomes that count."""
         return self.survey.outcomes
 
@@ -320,12 +321,13 @@ class Follower:
         )
 
     def _seconds_left(self, state: JobState) -> float | None:
-        settled = self.outcomes.settled_in(self.run.number)
-        starts = [view.started["time"] for view in self.run.lives if view.started]
+        settled: int = self.outcomes.settled_in(self.run.number)
+        starts = [float(view.started["time"]) for view in self.run.lives if view.started]
         if state is not JobState.RUNNING or not settled or not starts:
             return None
         elapsed = max(0.0, time.time() - min(starts))
-        return elapsed / settled * (len(self.run.rows) - settled)
+        left = len(self.run.rows) - settled
+        return elapsed / float(settled) * left
 
     def _note(self, answer: Answer | None) -> str:
         notes = [f"not everything could be read: {text}" for text in self.survey.damage]

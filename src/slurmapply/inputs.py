@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from slurmapply.cells import cells_of, exact, frame_cells, is_frame, narwhal, series_cells
@@ -33,7 +33,7 @@ class Params:
 
     columns: dict[str, list[Any]]
     length: int
-    frame: Any = None
+    frame: Any = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Items:
     values: list[Any]
     keys: list[Any] | None
     kind: ItemsKind
-    frame: Any = None
+    frame: Any = field(default=None, compare=False)
 
 
 def read_params(params: Any) -> Params:

@@ -26,7 +26,7 @@ from slurmapply.resources import check_resources
 from slurmapply.rows import ITEM
 from slurmapply.settings import load_defaults
 from slurmapply.signature import check_call
-from slurmapply.states import FAILED, OK_CODE, OVER, SETTLED, JobState, RowStatus
+from slurmapply.states import OK_CODE, OVER, SETTLED, JobState, RowStatus
 from slurmapply.submitting import add_run, change_plan, choose_rows, plan_of, submit_run, with_job
 
 if TYPE_CHECKING:
@@ -202,7 +202,8 @@ class SlurmJob:
             raise
 
     def _refuse_prepared(self, what: str) -> None:
-        if self._follower.look(ask=False) is JobState.PREPARED:
+        prepared = self._follower.look(ask=False) is JobState.PREPARED
+        if prepared and not self._follower.run.number:
             raise SlurmApplyError(
                 f"there is nothing to {what}: {self.name} was prepared, but never submitted. Start "
                 f"it with job.submit(), or by hand: cd '{self._folder}' && sbatch submit.sh"
@@ -467,8 +468,7 @@ class SlurmJob:
             Something of the latest run can still run, or another session is retrying.
         """
         state = self._follower.look()
-        if state is JobState.PREPARED:
-            self._refuse_prepared("retry")
+        self._refuse_prepared("retry")
         self._refuse_alive(state, "retry")
         chosen = choose_rows(rows, len(self), lambda: self._statuses(state))
         self._follower.survey.verify()
@@ -503,21 +503,22 @@ class SlurmJob:
 
     def _new_function(
         self, f: Callable[..., Any] | None, more_args: Mapping[str, Any] | None
-    ) -> tuple[Callable[..., Any], Mapping[str, Any], Callable[[], Any] | None] | None:
+    ) -> tuple[Callable[..., Any], Mapping[str, Any]] | None:
         if f is None and more_args is None:
             return None
-        stored = self._load_payload()
+        stored = dict(self._load_payload())
         function = stored["function"] if f is None else f
-        arguments = stored["more_args"] if more_args is None else more_args
+        if more_args is not None:
+            stored["more_args"] = dict(more_args)
         names = self._collector.column_names()
-        positional = int(names == [ITEM])
+        on_items = names == [ITEM]
         check_call(
             function,
-            [] if positional else names,
-            more_args=arguments,
-            positional=positional,
+            [] if on_items else names,
+            more_args=stored["more_args"],
+            positional=int(on_items),
         )
-        return function, arguments, stored["initializer"]
+        return function, stored
 
     def submit(self, **changed: Any) -> SlurmJob:
         """Submit what was only prepared, or refused.
@@ -620,15 +621,25 @@ def _check_errors(errors: str) -> None:
 
 
 def _message(job: SlurmJob, plan: RunPlan, described: str) -> str:
-    workers = min(plan.rows, plan.tasks * plan.resources.processes)
-    rows = "1 row" if plan.rows == 1 else f"{plan.rows} rows"
-    nodes = "1 node" if plan.tasks == 1 else f"{plan.tasks} nodes"
-    processes = plan.resources.processes
-    each = "1 process" if processes == 1 else f"{processes} processes"
+    rows = _counted(plan.rows, "row", "rows")
     return (
-        f"{job.name}: {rows}, {workers} at a time ({nodes} x {each}), {described}\n"
+        f"{job.name}: {rows}, {_at_a_time(plan)}, {described}\n"
         f'results: {_with_home(job.folder)}    later, anywhere: SlurmJob.open("{job.name}")'
     )
+
+
+def _at_a_time(plan: RunPlan) -> str:
+    if plan.backend == "inline":
+        return "one after another"
+    workers = f"{min(plan.rows, plan.workers)} at a time"
+    if plan.backend == "local":
+        return workers
+    nodes = _counted(plan.tasks, "node", "nodes")
+    return f"{workers} ({nodes} x {_counted(plan.resources.processes, 'process', 'processes')})"
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"1 {one}" if number == 1 else f"{number} {many}"
 
 
 def _with_home(path: Path) -> str:

@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import re
 import secrets
 import stat
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 from slurmapply.errors import FormatError, JobFolderError, UntrustedFolderError
 
@@ -42,6 +43,9 @@ ROWS = "rows.bin"
 ROWS_INDEX = "rows.json"
 ROWS_FRAME = "rows.frame"
 WORKER = "worker.pyz"
+SCRIPT = "submit.sh"
+RUN = "run.json"
+CLAIMS = "claims"
 
 # open(2) on NFS without hard links (or a FUSE disk) answers one of these.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -53,13 +57,13 @@ def run_folder(run: int) -> str:
 
 
 def run_json(run: int) -> str:
-    """What was asked for in a run."""
-    return f"run_{run}/run.json"
+    """Name the file that says what was asked for in a run."""
+    return f"run_{run}/{RUN}"
 
 
 def run_script(run: int) -> str:
-    """Submit script of a run; run 0's stands at the top, where a person looks for it."""
-    return f"run_{run}/submit.sh" if run else "submit.sh"
+    """Name the submit script of a run; run 0's is at the top, where a person looks for it."""
+    return f"run_{run}/{SCRIPT}" if run else SCRIPT
 
 
 def run_function(run: int) -> tuple[str, str]:
@@ -84,7 +88,7 @@ def cancelled(run: int) -> str:
 
 def claims(run: int) -> str:
     """Name the folder of a run's claims."""
-    return f"run_{run}/claims"
+    return f"run_{run}/{CLAIMS}"
 
 
 def claim(run: int, chunk: int, generation: int) -> str:
@@ -114,11 +118,17 @@ class Life(NamedTuple):
 
 
 def console_of(outcomes: str) -> str:
-    """Name the console file of the worker that writes this outcomes file."""
-    return outcomes.replace("/outcomes_", "/console_").removesuffix(".rec") + ".txt"
+    """Name the console file of the worker whose outcomes stand in this file."""
+    worker = outcomes.replace("/outcomes_", "/console_").partition(".")[0]
+    return f"{worker}.txt"
 
 
-_OUTCOMES = re.compile(r"outcomes_(\d+)_(\d+)_(\w+)_([0-9a-f]+)\.rec")
+def beside_outcomes(outcomes: str) -> str:
+    """Name the file for the row that a worker died on, beside that worker's own."""
+    return f"{outcomes.partition('.')[0]}.died.rec"
+
+
+_OUTCOMES = re.compile(r"outcomes_(\d+)_(\d+)_(\d+)_([0-9a-f]+)(\.died)?\.rec")
 _RECORD = re.compile(r"task_([\w.@-]+)_(\d+)_(\d+)\.jsonl")
 _CLAIM = re.compile(r"(\d+)\.(\d+)")
 _RUN = re.compile(r"run_(\d+)")
@@ -165,6 +175,9 @@ class Disk(Protocol):
 
     def append(self, name: str, data: bytes) -> None:
         """Append to a file of one's own, and sync it."""
+
+    def open(self, name: str) -> BinaryIO | None:
+        """Open a file for reading, None when it is not there."""
 
 
 class FolderDisk:
@@ -245,14 +258,14 @@ class FolderDisk:
         except (FileNotFoundError, NotADirectoryError):
             return []
         try:
-            return os.listdir(descriptor)
+            return os.listdir(descriptor)  # noqa: PTH208  # by descriptor, which Path cannot
         finally:
             os.close(descriptor)
 
-    def create(self, name: str) -> IO[bytes]:
+    def create(self, name: str) -> io.FileIO:
         """Create a file of one's own for appending; it must not exist."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        return os.fdopen(os.open(name, flags, 0o600, dir_fd=self._folder), "ab", buffering=0)
+        return io.FileIO(os.open(name, flags, 0o600, dir_fd=self._folder), "a")
 
     def append(self, name: str, data: bytes) -> None:
         """Append to a file of one's own, and sync it."""

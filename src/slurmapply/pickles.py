@@ -13,7 +13,7 @@ import io
 import mmap
 import pickle
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,11 +39,18 @@ class Stored:
         return (self.data, self.buffers)
 
 
+class Sink(Protocol):
+    """Where buffers are written to; may take less than it was given."""
+
+    def write(self, data: memoryview, /) -> int | None:
+        """Take a part of the data; gives its length."""
+
+
 @dataclass(slots=True)
 class BufferWriter:
     """Writes large buffers to a data file, equal ones once."""
 
-    file: BinaryIO
+    file: Sink
     size: int = 0
     places: dict[tuple[bytes, bool], BufferPlace] = field(default_factory=dict)
 
@@ -62,7 +69,7 @@ class BufferWriter:
 
     def _write(self, data: memoryview) -> None:
         while data:  # write(2) takes 2 GiB at most
-            data = data[self.file.write(data) :]
+            data = data[self.file.write(data) or 0 :]
 
 
 class ObjectWriter:

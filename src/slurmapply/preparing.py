@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slurmapply import jobfolder
+from slurmapply import jobfolder, removal
 from slurmapply.chunks import tasks_for
 from slurmapply.errors import InvalidArgumentError, JobExistsError, JobFolderError
 from slurmapply.jobfolder import FolderDisk
@@ -105,6 +105,13 @@ class RunPlan:
         """How many tasks are worth starting."""
         return tasks_for(self.rows, self.resources.nodes, self.resources.processes)
 
+    @property
+    def workers(self) -> int:
+        """How many rows can run at a time; without a Slurm, this machine's processors allow."""
+        asked = self.tasks * self.resources.processes
+        here = {"slurm": asked, "local": len(os.sched_getaffinity(0)), "inline": 1}
+        return min(asked, here[self.backend])
+
     def content(self) -> dict[str, Any]:
         """Give the content of ``run.json``."""
         resources = self.resources
@@ -151,8 +158,19 @@ class RunPlan:
         )
 
 
-def write_job(folder: Path, name: str, work: Work, plan: RunPlan) -> None:
+def write_job(
+    folder: Path, name: str, work: Work, plan: RunPlan, *, replaces: bool = False
+) -> None:
     """Write a new job folder; it appears at once and whole, or not at all.
+
+    Parameters
+    ----------
+    folder, name
+        Where, and what the job is called.
+    work, plan
+        What it computes, and its first run.
+    replaces
+        There is a job at this path, which makes place when the new one is complete.
 
     Raises
     ------
@@ -171,10 +189,13 @@ def write_job(folder: Path, name: str, work: Work, plan: RunPlan) -> None:
         disk = FolderDisk(beside)
         _write_work(disk, work)
         disk.publish(jobfolder.WORKER, pack_worker())
-        write_run(disk, plan, script)
+        disk.make_folder(jobfolder.run_folder(plan.number))
+        write_run(FolderDisk(beside / jobfolder.run_folder(plan.number)), plan)
+        disk.publish(jobfolder.SCRIPT, script.encode())
         disk.publish(jobfolder.JOB, jobfolder.encode_json(_job_content(name, uuid, work)))
-        # rename(2) refuses to replace a folder that is not empty: one winner.
-        os.rename(beside, folder)  # noqa: PTH104  # Path.rename is the same, less plainly
+        with removal.out_of_the_way(folder) if replaces else contextlib.nullcontext():
+            # rename(2) refuses to replace a folder that is not empty: one winner.
+            os.rename(beside, folder)  # noqa: PTH104  # Path.rename is the same, less plainly
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
         if folder.exists():
@@ -250,29 +271,21 @@ def _stored(stored: Stored) -> bytes:
     return pickle.dumps(stored.plain(), PROTOCOL)
 
 
-def write_run(disk: FolderDisk, plan: RunPlan, script: str) -> None:
-    """Write a run's folder: what is asked for, and its script."""
-    disk.make_folder(jobfolder.run_folder(plan.number))
-    disk.make_folder(jobfolder.claims(plan.number))
-    disk.replace(jobfolder.run_script(plan.number), script.encode())
-    disk.replace(jobfolder.run_json(plan.number), jobfolder.encode_json(plan.content()))
+def write_run(run_folder: FolderDisk, plan: RunPlan) -> None:
+    """Write what is asked for into a run's folder."""
+    run_folder.make_folder(jobfolder.CLAIMS)
+    run_folder.replace(jobfolder.RUN, jobfolder.encode_json(plan.content()))
 
 
 def write_function(
-    disk: FolderDisk,
-    run: int,
-    function: Callable[..., Any],
-    more_args: Mapping[str, Any],
-    global_objects: Mapping[str, Any],
-    initializer: Callable[[], Any] | None,
+    run_folder: FolderDisk, function: Callable[..., Any], like: Mapping[str, Any]
 ) -> None:
-    """Write the function of a retry that has its own."""
-    name, data_name = jobfolder.run_function(run)
-    with disk.create(data_name) as data:
-        stored = ship(
-            function, more_args, global_objects, initializer, ObjectWriter(BufferWriter(data))
-        )
-    disk.publish(name, _stored(stored))
+    """Write the function of a retry that has its own, with what else the job's had."""
+    with run_folder.create(jobfolder.DATA) as data:
+        writer = ObjectWriter(BufferWriter(data))
+        more_args, initializer = like["more_args"], like["initializer"]
+        stored = ship(function, more_args, like["globals"], initializer, writer)
+    run_folder.publish(jobfolder.FUNCTION, _stored(stored))
 
 
 def _job_content(name: str, uuid: str, work: Work) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from slurmapply import jobfolder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -18,6 +20,18 @@ def move_away(folder: Path, word: str) -> Path:
     target = folder.with_name(f".{folder.name}.{word}_{secrets.token_hex(4)}")
     folder.rename(target)
     return target
+
+
+@contextlib.contextmanager
+def out_of_the_way(folder: Path) -> Iterator[None]:
+    """Delete a folder once another has taken its name; without that it comes back."""
+    away = move_away(folder, "replaced")
+    try:
+        yield
+    except BaseException:
+        away.rename(folder)
+        raise
+    shutil.rmtree(away, ignore_errors=True)
 
 
 def remove(folder: Path) -> list[Path]:

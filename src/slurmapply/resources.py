@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmapply.errors import InvalidArgumentError
+from slurmapply.schedulers.amounts import parse_time
 from slurmapply.schedulers.options import run_options
 from slurmapply.schedulers.script import check_syntax, default_template, render, script_fields
 from slurmapply.signature import check_count
@@ -74,13 +75,7 @@ def check_resources(given: Mapping[str, Any], before: Resources | None = None) -
     resources = replace(base, **changed)
     # Everything that sbatch would see, rendered once, so that a fault shows before a file is made.
     sbatch_options(resources, slurm_name="check", tasks=1, run=0)
-    return replace(resources, time=_plain_time(resources.time))
-
-
-def _plain_time(value: Any) -> str | None:
-    from slurmapply.schedulers.options import parse_time  # noqa: PLC0415  # beside its use
-
-    return None if value is None else parse_time(value)
+    return replace(resources, time=parse_time(resources.time))
 
 
 def sbatch_options(

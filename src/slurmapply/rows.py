@@ -11,7 +11,7 @@ a node loads only the blocks that it works on. A block is a pickle of plain cont
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 import enum
 import fractions
@@ -54,8 +54,8 @@ ABSENT = Absent.ABSENT
 _IMMUTABLE = frozenset(
     {
         type(None), bool, int, float, complex, str, bytes, uuid.UUID,
-        decimal.Decimal, fractions.Fraction, datetime.date, datetime.datetime,
-        datetime.time, datetime.timedelta,
+        decimal.Decimal, fractions.Fraction, dt.date, dt.datetime,
+        dt.time, dt.timedelta,
     }
 )  # fmt: skip
 #: By name, because pandas must not be imported to look at a cell.

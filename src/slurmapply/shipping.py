@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import io
 import sys
 from typing import TYPE_CHECKING, Any
@@ -80,9 +81,8 @@ def _parts(content: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
 def _used(owner: str, function: Any) -> Iterator[tuple[str, str, Any]]:
     """Name what a function refers to: bound arguments, closure, defaults, globals."""
     if isinstance(function, functools.partial):
-        for index, value in enumerate(function.args):
-            yield owner, f"argument {index} of the partial", value
-        for name, value in function.keywords.items():
+        bound = {f"argument {i} of the partial": v for i, v in enumerate(function.args)}
+        for name, value in (bound | function.keywords).items():
             yield owner, name, value
         yield from _used(owner, function.func)
         return
@@ -93,17 +93,19 @@ def _used(owner: str, function: Any) -> Iterator[tuple[str, str, Any]]:
     if code is None:
         yield owner, type(function).__name__, function
         return
-    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            yield owner, name, cell.cell_contents
-        except ValueError:  # a variable that was never given a value
-            continue
-    names = _names(code)
-    for name, value in function.__globals__.items():
-        if name in names and value is not function:
-            yield owner, name, value
+    used = inspect.getclosurevars(function)
+    for name, value in (dict(used.nonlocals) | _globals_in(code, function)).items():
+        yield owner, name, value
     for value in function.__defaults__ or ():
         yield owner, "a default argument", value
+
+
+def _globals_in(code: Any, function: Any) -> dict[str, Any]:
+    """Give the globals that a function's code names, also in the functions inside it."""
+    space = function.__globals__
+    return {
+        name: space[name] for name in _names(code) & space.keys() if space[name] is not function
+    }
 
 
 def _names(code: Any) -> set[str]:
@@ -123,11 +125,11 @@ def large_parts(function: Any, more_args: Mapping[str, Any]) -> list[tuple[str, 
     return sizes
 
 
-class _Nowhere(io.RawIOBase):
+class _Nowhere:
     """Takes what is only to be measured."""
 
-    def write(self, data: Any) -> int:
-        return len(data)
+    def write(self, data: memoryview, /) -> int:
+        return data.nbytes
 
 
 def find_globals(names: Any, function: Any, caller: FrameType | None) -> dict[str, Any]:

@@ -89,11 +89,8 @@ class JobStatus:
         parts = [f"{self.counts.get(RowStatus.OK, 0)} ok"]
         if self.failed:
             parts.append(f"{self.failed} failed ({', '.join(self.causes)})")
-        for status in (
-            RowStatus.RUNNING, RowStatus.PENDING, RowStatus.UNFINISHED, RowStatus.CANCELLED,
-        ):  # fmt: skip
-            if self.counts.get(status):
-                parts.append(f"{self.counts[status]} {status}")
+        others = (RowStatus.RUNNING, RowStatus.PENDING, RowStatus.UNFINISHED, RowStatus.CANCELLED)
+        parts += [f"{self.counts[each]} {each}" for each in others if self.counts.get(each)]
         left = f"; about {duration(self.seconds_left)} left" if self.seconds_left else ""
         rows = "1 row" if self.rows == 1 else f"{self.rows} rows"
         return f"{rows}: {', '.join(parts)}{left}"
@@ -128,10 +125,8 @@ def _log_lines(log: Mapping[int, str]) -> list[str]:
     shown = {task: text.rstrip() for task, text in log.items() if text.strip()}
     if not shown:
         return []
-    lines = ["Last console output:"]
-    for task in sorted(shown)[:_SHOWN_TASKS]:
-        lines.append(f"{task}: {harmless(shown[task][-_TAIL:])}")
-    return lines
+    tails = (f"{task}: {harmless(shown[task][-_TAIL:])}" for task in sorted(shown)[:_SHOWN_TASKS])
+    return ["Last console output:", *tails]
 
 
 def harmless(text: str) -> str:

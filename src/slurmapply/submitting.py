@@ -13,6 +13,7 @@ from slurmapply import jobfolder
 from slurmapply.backends import scheduler_for
 from slurmapply.errors import InvalidArgumentError, JobAliveError, SubmissionError
 from slurmapply.following import read_submission, submission_content
+from slurmapply.jobfolder import FolderDisk
 from slurmapply.preparing import RunPlan, write_function, write_run
 from slurmapply.resources import check_resources, resources_of
 from slurmapply.rows import RowNumbers
@@ -21,7 +22,6 @@ from slurmapply.schedulers.base import Request
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from slurmapply.jobfolder import FolderDisk
     from slurmapply.schedulers.base import Submission
 
 
@@ -84,7 +84,9 @@ def change_plan(
         return plan
     resources = check_resources(changed, plan.resources)
     plan = replace(plan, resources=resources, tag=secrets.token_hex(3))
-    write_run(disk, plan, plan.script(job["name"], job["uuid"]))
+    write_run(FolderDisk(disk.path / jobfolder.run_folder(plan.number)), plan)
+    script = plan.script(job["name"], job["uuid"]).encode()
+    disk.replace(jobfolder.run_script(plan.number), script)
     return plan
 
 
@@ -92,7 +94,7 @@ def add_run(
     disk: FolderDisk,
     job: Mapping[str, Any],
     plan: RunPlan,
-    function: tuple[Callable[..., Any], Mapping[str, Any], Callable[[], Any] | None] | None,
+    function: tuple[Callable[..., Any], Mapping[str, Any]] | None,
 ) -> RunPlan:
     """Write the folder of a further run; of two sessions that try at once, one is told.
 
@@ -101,7 +103,7 @@ def add_run(
     disk, job, plan
         Where, whose, what.
     function
-        The run's own function, fixed arguments and initializer, or None.
+        The run's own function and what goes along with it, or None.
 
     Raises
     ------
@@ -110,53 +112,26 @@ def add_run(
     """
     if function is not None:
         plan = replace(plan, function_of_run=plan.number)
-    script = plan.script(job["name"], job["uuid"])
-    final = jobfolder.run_folder(plan.number)
-    beside = f".{final}.{secrets.token_hex(4)}.new"
-    folder = disk.path / beside
+    final = disk.path / jobfolder.run_folder(plan.number)
+    beside = final.with_name(f".{final.name}.{secrets.token_hex(4)}.new")
     try:
-        disk.make_folder(beside)
-        inner = _Inside(disk, final, beside)
-        write_run(inner, plan, script)
+        beside.mkdir(mode=0o700)
+        run_folder = FolderDisk(beside)
+        write_run(run_folder, plan)
+        run_folder.publish(jobfolder.SCRIPT, plan.script(job["name"], job["uuid"]).encode())
         if function is not None:
-            write_function(inner, plan.number, function[0], function[1], {}, function[2])
-        os.rename(folder, disk.path / final)  # noqa: PTH104  # refuses a folder that is not empty
+            write_function(run_folder, *function)
+        os.rename(beside, final)  # noqa: PTH104  # refuses to replace a folder that is not empty
     except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            raise JobAliveError(
-                f"another session is retrying {job['name']} already (run {plan.number}). Look at "
-                "it with job.status(), and wait for its end before you retry again."
-            ) from error
-        raise
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise JobAliveError(
+            f"another session is retrying {job['name']} already (run {plan.number}). Look at "
+            "it with job.status(), and wait for its end before you retry again."
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     return plan
-
-
-class _Inside:
-    """A folder disk on which one run's folder still has another name."""
-
-    def __init__(self, disk: FolderDisk, final: str, beside: str) -> None:
-        self._disk = disk
-        self._final = final
-        self._beside = beside
-
-    def _name(self, name: str) -> str:
-        return name.replace(self._final, self._beside, 1)
-
-    def make_folder(self, name: str) -> None:
-        self._disk.make_folder(self._name(name))
-
-    def replace(self, name: str, content: bytes) -> None:
-        self._disk.replace(self._name(name), content)
-
-    def publish(self, name: str, content: bytes) -> bool:
-        return self._disk.publish(self._name(name), content)
-
-    def create(self, name: str) -> Any:
-        return self._disk.create(self._name(name))
 
 
 def choose_rows(

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING
 
 from slurmapply import jobfolder
+from slurmapply.choice import Outcomes
 from slurmapply.errors import FormatError
-from slurmapply.outcome import FileReader, Frame, FrameValues, Origin, Outcomes
+from slurmapply.outcome_file import FileReader, Frame, FrameValues, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-
-class Files(Protocol):
-    """What a survey needs of a disk."""
-
-    def names(self, folder: str) -> list[str]:
-        """Give the names in a folder, none when it is not there."""
-
-    def open(self, name: str) -> BinaryIO | None:
-        """Open a file for reading, None when it is not there."""
+    from slurmapply.jobfolder import Disk
 
 
 class Survey:
@@ -36,7 +30,7 @@ class Survey:
         Number of rows of the job.
     """
 
-    def __init__(self, disk: Files, uuid: str, rows: int) -> None:
+    def __init__(self, disk: Disk, uuid: str, rows: int) -> None:
         self._disk = disk
         self._uuid = bytes.fromhex(uuid)
         self._readers: dict[str, FileReader] = {}
@@ -81,25 +75,26 @@ class Survey:
         FormatError
             They are damaged; the frame's rows then count as not done.
         """
-        file = self._disk.open(frame.origin.file)
         try:
-            if file is None:
-                raise FormatError(
-                    f"{frame.origin.file} is gone. Its rows can be run again: job.retry()."
-                )
-            with file:
-                return frame.load_values(file)
+            return self._values(frame)
         except FormatError:
             self.outcomes.discard(frame)
             raise
 
+    def _values(self, frame: Frame) -> FrameValues:
+        file = self._disk.open(frame.origin.file)
+        if file is None:
+            raise FormatError(
+                f"{frame.origin.file} is gone. Its rows can be run again: job.retry()."
+            )
+        with file:
+            return frame.load_values(file)
+
     def verify(self) -> None:
         """Read all values once, so that rows whose values are damaged count as not done."""
         for frame in tuple(self.outcomes.frames):
-            try:
+            with contextlib.suppress(FormatError):
                 self.values(frame)
-            except FormatError:
-                continue
 
     @property
     def damage(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""This very process, one row after another: for pdb, and to see a function fail at once."""
+"""The session's own process, one row after another: for pdb, and to see a function fail at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This machine: the same submit script and worker, one detached process that outlives the session.
+"""The session's own machine: the same submit script and worker, started once and detached.
 
 Nothing here limits memory or time. A submission is alive while its process is: host, boot and
 the process's start time name it for good, a pid alone would not.
@@ -89,7 +89,7 @@ def _alive(submission: Submission) -> bool:
     details = submission.details
     if details["boot_id"] != boot_id() or details["start_time"] is None:
         return False
-    return process_start_time(int(details["pid"])) == details["start_time"]
+    return process_start_time(int(details["pid"])) == int(details["start_time"])
 
 
 def is_here(path: Path) -> bool:

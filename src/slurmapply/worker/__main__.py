@@ -149,8 +149,8 @@ def _workers(asked: dict[str, Any], *, everything: bool) -> int:
     processes: int = asked["processes_per_node"]
     if not everything:
         return processes
-    allowed = len(os.sched_getaffinity(0))
-    return max(1, min(asked["tasks"] * processes, allowed))
+    tasks: int = asked["tasks"]
+    return max(1, min(tasks * processes, len(os.sched_getaffinity(0))))
 
 
 if __name__ == "__main__":

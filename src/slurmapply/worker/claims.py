@@ -172,7 +172,7 @@ class Claims:
                 yield from view.held
 
     def _own_before(self, taken: dict[int, int]) -> Iterator[tuple[int, int]]:
-        """Claims of this task's earlier lives, which are over: Slurm started this one after them."""
+        """Claims of this task's earlier lives: they are over, as Slurm started this one later."""
         if not self._life.life:
             return
         for chunk, generation in taken.items():

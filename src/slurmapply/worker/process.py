@@ -18,7 +18,7 @@ import types
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from slurmapply import jobfolder
 from slurmapply.call import Call, call_of, enter_row, leave_rows

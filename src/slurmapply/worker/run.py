@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class NotOursError(SlurmApplyError):
-    """This task has no business in this run; nothing is wrong, it ends with one line."""
+    """A task that has no business in this run; nothing is wrong, it ends with one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,12 @@ def refuse_if_over(disk: Disk, run: int) -> None:
 
 def is_sealed(disk: Disk, run: int) -> bool:
     """Whether a later run has fixed its rows: then this one takes no more chunks."""
-    return disk.read(jobfolder.run_rows(run + 1)) is not None
+    later = run + 1
+    while disk.read(jobfolder.run_json(later)) is not None:
+        if disk.read(jobfolder.run_rows(later)) is not None:
+            return True
+        later += 1
+    return False
 
 
 def fix_rows(disk: Disk, uuid: str, rows: int, run: int, rule: Any) -> RowNumbers:

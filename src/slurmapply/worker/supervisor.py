@@ -128,6 +128,7 @@ class Supervisor:
         self._signalled = ""
         self._exhausted = False
         self._patience = 0.0
+        self._cancelled = jobfolder.cancelled(run.number)
 
     def run(self, stop: str = "") -> int:
         """Run rows until there are none left for this task; gives the exit status.
@@ -327,11 +328,12 @@ class Supervisor:
             rows=rows,
             time=time.time(),
         )
-        self._drop_unready()
+        self._end_workers(waiting_only=self._disk.read(self._cancelled) is None)
 
-    def _drop_unready(self) -> None:
+    def _end_workers(self, *, waiting_only: bool) -> None:
+        """End workers that are still loading; all of them when nobody wants their rows any more."""
         for worker in self._workers:
-            if not worker.ready:
+            if not (waiting_only and worker.ready):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker.pid, signal.SIGKILL)
 
@@ -368,6 +370,8 @@ class Supervisor:
         if not worker.ready:
             self._stop_early("load_failed", worker.page.text or _death(status)[1])
             return
+        if self._stopping and self._disk.read(self._cancelled) is not None:
+            return  # ended by us, in the middle of a row that is cancelled like the others
         if worker.group:
             self._settle_group(worker, status)
         if not self._stopping:
@@ -402,10 +406,9 @@ class Supervisor:
         measures = Measures(start, time.time() - start, log_offset=offset, log_length=length)
         failure = Failure(cause, message)
         frame.add_failure(self._run.rows[position], attempt, RowStatus.CRASHED, failure, measures)
-        # A file of its own beside the dead worker's, under the same console's name.
-        with self._disk.create(
-            worker.outcomes.replace("/outcomes_", "/outcomes_").replace(".rec", "") + "0.rec"
-        ) as file:
+        # The dead worker's file ends who knows where: its last row gets a file of its own, named
+        # so that its console is found under the worker's name.
+        with self._disk.create(jobfolder.beside_outcomes(worker.outcomes)) as file:
             jobfolder.write_all(file.fileno(), frame.take())
             os.fsync(file.fileno())
 

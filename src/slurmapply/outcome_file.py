@@ -1,0 +1,226 @@
+"""Reading outcomes files: their frames, and the values in them.
+
+What is damaged never harms what stands before it: a good header with a bad table or bad values
+costs that frame, a bad header what follows it, and an end that is still being written nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+import zlib
+from array import array
+from collections import Counter
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from slurmapply.errors import FormatError
+from slurmapply.outcome import (
+    CHECKSUM,
+    COLUMNS,
+    FORMAT,
+    HEADER,
+    HEADER_SIZE,
+    KIND_BOOL,
+    KIND_FLOAT,
+    KIND_NONE,
+    KIND_PICKLE,
+    MAGIC,
+    Failure,
+    Measures,
+)
+from slurmapply.states import OK_CODE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Origin(NamedTuple):
+    """Whose file it is: decides between several outcomes of one row."""
+
+    run: int
+    task: int
+    life: int
+    file: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One frame of an outcomes file: its table, and where its values stand.
+
+    Attributes
+    ----------
+    origin
+        Run, task, life and name of the file.
+    offset, size
+        Where the frame stands in the file, and its length in bytes.
+    columns
+        One array for each name in `COLUMNS`.
+    causes
+        What the column `cause` counts into.
+    values_place, values_checksum
+        Offset within the frame and length of the values; their checksum.
+    """
+
+    origin: Origin
+    offset: int
+    size: int
+    columns: dict[str, array[Any]]
+    causes: list[str]
+    values_place: tuple[int, int]
+    values_checksum: int
+
+    def __len__(self) -> int:
+        return len(self.columns["row"])
+
+    def cause(self, index: int) -> str:
+        """Give the cause of one row, empty when it is ok."""
+        if self.columns["status"][index] == OK_CODE:
+            return ""
+        cause: int = self.columns["cause"][index]
+        return self.causes[cause]
+
+    def tally(self) -> Counter[tuple[int, str]]:
+        """Count the rows by status code and cause."""
+        pairs = Counter(zip(self.columns["status"], self.columns["cause"], strict=True))
+        return Counter(
+            {
+                (code, "" if code == OK_CODE else self.causes[cause]): count
+                for (code, cause), count in pairs.items()
+            }
+        )
+
+    def measures(self, index: int) -> Measures:
+        """Give when and how one row ran."""
+        return Measures(*(self.columns[name][index] for name in Measures._fields))
+
+    def load_values(self, file: BinaryIO) -> FrameValues:
+        """Read the frame's values. Raises FormatError when their checksum is wrong."""
+        place, length = self.values_place
+        file.seek(self.offset + place)
+        data = file.read(length)
+        if len(data) != length or zlib.crc32(data) != self.values_checksum:
+            raise FormatError(
+                f"{len(self)} outcomes in {self.origin.file} at byte {self.offset} are damaged: "
+                "the checksum of their values is wrong. The rows can be run again: job.retry()."
+            )
+        return FrameValues(self, data)
+
+
+class FrameValues:
+    """The values of one frame."""
+
+    def __init__(self, frame: Frame, data: bytes) -> None:
+        self._frame = frame
+        self._data = memoryview(data)
+        kinds, slots = frame.columns["kind"], frame.columns["slot"]
+        lengths = (
+            slot if kind >= KIND_PICKLE else 0 for kind, slot in zip(kinds, slots, strict=True)
+        )
+        self._ends = list(accumulate(lengths))
+
+    def bytes(self, index: int) -> bytes:
+        """Give the pickle of a value, or the bytes of a failure."""
+        end = self._ends[index]
+        return bytes(self._data[end - self._frame.columns["slot"][index] : end])
+
+    def failure(self, index: int) -> Failure:
+        """Give why a row is not ok."""
+        return Failure.decode(self._frame.cause(index), self.bytes(index))
+
+    def value(self, index: int) -> Any:
+        """Give the value of a row that is ok; unpickles, so the file's origin must be checked."""
+        kind, slot = self._frame.columns["kind"][index], self._frame.columns["slot"][index]
+        if kind == KIND_PICKLE:
+            return pickle.loads(self.bytes(index))
+        if kind == KIND_FLOAT:
+            return struct.unpack("<d", struct.pack("<q", slot))[0]
+        return None if kind == KIND_NONE else bool(slot) if kind == KIND_BOOL else slot
+
+
+@dataclass(slots=True)
+class FileReader:
+    """Reads the frames of one file as it grows.
+
+    Attributes
+    ----------
+    offset
+        Where the next frame begins.
+    damaged_frames, damaged_bytes
+        Frames whose table is damaged; bytes behind a damaged header, which are given up.
+    """
+
+    origin: Origin
+    uuid: bytes
+    offset: int = 0
+    damaged_frames: int = 0
+    damaged_bytes: int = 0
+
+    def read(self, file: BinaryIO, size: int) -> Iterator[Frame]:
+        """Give the complete frames between `offset` and the file's `size`."""
+        while not self.damaged_bytes and size - self.offset >= HEADER_SIZE:
+            file.seek(self.offset)
+            header = _decode_header(file.read(HEADER_SIZE), self.uuid)
+            if header is None:
+                self.damaged_bytes = size - self.offset
+                return
+            if self.offset + header.size > size:
+                return  # its end is still being written, or was never: not done either way
+            frame = _read_table(file, self.origin, self.offset, header)
+            self.offset += header.size
+            if frame is None:
+                self.damaged_frames += 1
+            else:
+                yield frame
+
+
+class _Header(NamedTuple):
+    constant: int
+    rows: int
+    table: int
+    causes: int
+    values: int
+    table_checksum: int
+    values_checksum: int
+
+    @property
+    def size(self) -> int:
+        return HEADER_SIZE + self.table + self.causes + self.values
+
+
+def _decode_header(data: bytes, uuid: bytes) -> _Header | None:
+    if len(data) < HEADER_SIZE:
+        return None
+    magic, version, constant, job, rows, table, causes, values, *checksums = HEADER.unpack_from(
+        data
+    )
+    (checksum,) = CHECKSUM.unpack_from(data, HEADER.size)
+    good = checksum == zlib.crc32(data[: HEADER.size])
+    if not good or magic != MAGIC or version != FORMAT or job != uuid:
+        return None
+    return _Header(constant, rows, table, causes, values, *checksums)
+
+
+def _read_table(file: BinaryIO, origin: Origin, offset: int, header: _Header) -> Frame | None:
+    data = file.read(header.table + header.causes)
+    if zlib.crc32(data) != header.table_checksum:
+        return None
+    columns = _decode_columns(data[: header.table], header)
+    causes = json.loads(data[header.table :])
+    place = (header.size - header.values, header.values)
+    return Frame(origin, offset, header.size, columns, causes, place, header.values_checksum)
+
+
+def _decode_columns(table: bytes, header: _Header) -> dict[str, array[Any]]:
+    columns = {}
+    place = 0
+    for bit, (name, code) in enumerate(COLUMNS):
+        column: array[Any] = array(code)
+        constant = bool(header.constant >> bit & 1)
+        length = column.itemsize * (1 if constant else header.rows)
+        column.frombytes(table[place : place + length])
+        columns[name] = column * header.rows if constant else column
+        place += length
+    return columns
