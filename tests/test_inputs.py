@@ -201,6 +201,30 @@ def test_cells_of_a_mapping_of_columns(column: Any, cells: list[Any]) -> None:
     assert all(map(same, read, cells)), read
 
 
+class ForeignArray:
+    """An array as other libraries have it: its elements are arrays again."""
+
+    def __init__(self, numbers: Any) -> None:
+        self.numbers = np.array(numbers)
+        self.ndim = self.numbers.ndim
+
+    def __array__(self) -> Any:
+        return self.numbers
+
+    def __iter__(self) -> Any:
+        return (ForeignArray(number) for number in self.numbers)
+
+    def tolist(self) -> Any:
+        return self.numbers.tolist()
+
+
+def test_numbers_come_out_of_other_libraries_arrays() -> None:
+    assert only_column({"a": ForeignArray([1.5, 2.5])}) == [1.5, 2.5]
+    assert values_of(read_items(ForeignArray([1, 2]))) == [1, 2]
+    matrix = values_of(read_items(ForeignArray([[1, 2], [3, 4]])))
+    assert [type(row) for row in matrix] == [ForeignArray, ForeignArray]
+
+
 def test_cells_that_are_objects_are_the_very_objects() -> None:
     objects = [OBJECT, [1], np.arange(2), len, {"a": 1}]
     column = np.empty(len(objects), dtype=object)

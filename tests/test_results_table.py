@@ -187,6 +187,14 @@ def test_type_of_a_column_of_pandas(values: list[Any], dtype: Any, cells: list[A
         assert list(map(repr, read)) == list(map(repr, wanted))
 
 
+@pytest.mark.parametrize("value", [dt.timedelta(seconds=3), np.timedelta64(3, "s")])
+def test_durations_are_durations_for_pandas(value: Any) -> None:
+    column = table([value, EMPTY])["result"]
+    assert column.dtype.kind == "m"
+    assert column[0] == pd.Timedelta(3, unit="s")
+    assert column[1] is pd.NaT
+
+
 @pytest.mark.parametrize(
     ("cells", "dtype", "back"),
     [

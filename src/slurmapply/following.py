@@ -357,6 +357,20 @@ class Follower:
             return "stopped_early", f"its task was stopped by {reasons[-1]['reason']}"
         return "killed", "its task ended without a word: it was killed, or its node died"
 
+    def _why_never_started(self) -> str:
+        """Quote the last line of a task's console: the shell's or Slurm's reason."""
+        folder = jobfolder.run_folder(self.run.number)
+        for name in sorted(self._disk.names(folder)):
+            if name.startswith("slurm_"):
+                text = (self._disk.read(f"{folder}/{name}") or b"").decode("utf-8", "replace")
+                lines = text.strip().splitlines()
+                if lines:
+                    return f"its task ended before Python could start it: {lines[-1]}"
+        return (
+            "no task wrote a sign of life: Slurm never started one, or the nodes do not see "
+            f"{self._disk.path} (job.status() says what Slurm knows)"
+        )
+
 
 def read_submission(disk: FolderDisk, run: int) -> Submission | None:
     """Read which submission a run belongs to."""

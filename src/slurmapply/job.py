@@ -649,7 +649,7 @@ def _with_home(path: Path) -> str:
         return str(path)
 
 
-def list_jobs(folder: str | os.PathLike[str] | None = None) -> list[SlurmJob]:
+def list_jobs(folder: str | os.PathLike[str] | None = None) -> JobList:
     """Give the jobs of a folder, or all of one's own that still exist.
 
     Parameters
@@ -660,14 +660,21 @@ def list_jobs(folder: str | os.PathLike[str] | None = None) -> list[SlurmJob]:
     Returns
     -------
     list of SlurmJob
-        Folders that cannot be read are left out.
+        Shown with a line for each. Folders that cannot be read are left out.
     """
     if folder is not None:
         folders = listing.jobs_in(Path(folder).expanduser())
     else:
         folders = [path.absolute() for path in listing.jobs_in(Path())]
         folders = list(dict.fromkeys([*listing.remembered(), *folders]))
-    return [job for job in map(_opened, folders) if job is not None]
+    return JobList(job for job in map(_opened, folders) if job is not None)
+
+
+class JobList(list[SlurmJob]):
+    """A list of jobs that shows a line for each."""
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{job.name}: {job!r}  ({_with_home(job.folder)})" for job in self)
 
 
 def _opened(folder: Path) -> SlurmJob | None:

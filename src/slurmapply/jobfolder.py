@@ -23,7 +23,6 @@ import io
 import json
 import os
 import re
-import secrets
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
@@ -49,6 +48,11 @@ CLAIMS = "claims"
 
 # open(2) on NFS without hard links (or a FUSE disk) answers one of these.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+def random_hex() -> str:
+    """Give eight hex digits; the module `secrets` would cost a node's program 8 ms."""
+    return os.urandom(4).hex()
 
 
 def run_folder(run: int) -> str:
@@ -113,7 +117,7 @@ class Life(NamedTuple):
 
     def outcomes(self, run: int, worker: str) -> str:
         """Name an outcomes file of a worker of this life, different at each call."""
-        random = secrets.token_hex(4)
+        random = random_hex()
         return f"run_{run}/outcomes_{self.task}_{self.life}_{worker}_{random}.rec"
 
 
@@ -267,6 +271,24 @@ class FolderDisk:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         return io.FileIO(os.open(name, flags, 0o600, dir_fd=self._folder), "a")
 
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file of a folder that nobody else knows yet; `sync` makes it durable."""
+        with self.create(name) as file:
+            write_all(file.fileno(), content)
+
+    def sync(self) -> None:
+        """Sync all files of this folder.
+
+        All at the end: the first one then carries the others along, which costs a journal commit
+        in all instead of one each (5 ms).
+        """
+        for name in self.names("."):
+            descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
     def append(self, name: str, data: bytes) -> None:
         """Append to a file of one's own, and sync it."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
@@ -279,7 +301,7 @@ class FolderDisk:
 
     def publish(self, name: str, content: bytes) -> bool:
         """Write a file once: beside, synced, then linked; False when another was there first."""
-        beside = f"{name}.{secrets.token_hex(4)}.new"
+        beside = f"{name}.{random_hex()}.new"
         with self.create(beside) as file:
             write_all(file.fileno(), content)
             os.fsync(file.fileno())
@@ -315,7 +337,7 @@ class FolderDisk:
 
     def replace(self, name: str, content: bytes) -> None:
         """Write a file anew; only for what no run can be reading."""
-        beside = f"{name}.{secrets.token_hex(4)}.new"
+        beside = f"{name}.{random_hex()}.new"
         with self.create(beside) as file:
             write_all(file.fileno(), content)
             os.fsync(file.fileno())

@@ -1,16 +1,19 @@
 """``worker.pyz``: the node's program, this whole package and the session's cloudpickle, zipped.
 
-Modules are compiled (a node would otherwise compile them in each task) and their source stands
-beside, so that a Python of another minor version can still read enough to say what is wrong.
+What the node loads is compiled (each task would otherwise compile it anew); all sources stand
+beside, so that a user's module which imports this package works there, and a Python of another
+minor version can still read enough to say what is wrong.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import io
 import marshal
 import sys
 import zipfile
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +33,16 @@ from slurmapply.worker.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
 
+#: The session's own modules, which no node loads by itself.
+_SESSION_ONLY = (
+    "api", "backends", "cells", "collecting", "columns", "fingerprint", "following", "frames",
+    "grid", "inputs", "job", "listing", "packing", "preparing", "progress", "removal",
+    "resources", "results", "rslurm", "schedulers/", "settings", "shapes", "shipping",
+    "signature", "stacking", "status", "submitting",
+)  # fmt: skip
 
+
+@functools.cache
 def pack_worker() -> bytes:
     """Make the content of ``worker.pyz`` for this Python."""
     import cloudpickle  # noqa: PLC0415  # only who submits needs it
@@ -40,20 +52,21 @@ def pack_worker() -> bytes:
         archive.writestr("__main__.py", _MAIN.format(version=sys.version_info[:2]))
         for package in (Path(__file__).parent, Path(cloudpickle.__file__).parent):
             for name, source in _modules(package):
-                text = source.read_bytes()
-                archive.writestr(name, text)
-                archive.writestr(name + "c", _compile(text, name))
+                archive.write(source, f"{package.name}/{name}", zipfile.ZIP_DEFLATED, 1)
+                if not name.startswith(_SESSION_ONLY):
+                    archive.writestr(f"{package.name}/{name}c", _compiled(source))
     return stream.getvalue()
 
 
 def _modules(package: Path) -> Iterator[tuple[str, Path]]:
     for source in sorted(package.rglob("*.py")):
-        yield f"{package.name}/{source.relative_to(package).as_posix()}", source
+        yield source.relative_to(package).as_posix(), source
 
 
-def _compile(text: bytes, name: str) -> bytes:
-    """Compile to the content of a .pyc that is never checked against its source (PEP 552)."""
-    code = compile(text, name, "exec", dont_inherit=True, optimize=0)
+def _compiled(source: Path) -> bytes:
+    """Give the content of a .pyc that is never checked against its source (PEP 552)."""
+    loader = SourceFileLoader(source.stem, str(source))  # takes the session's own .pyc if it can
+    code = marshal.dumps(loader.get_code(source.stem))
     unchecked_hash = (0b01).to_bytes(4, "little")
-    digest = importlib.util.source_hash(text)
-    return importlib.util.MAGIC_NUMBER + unchecked_hash + digest + marshal.dumps(code)
+    digest = importlib.util.source_hash(source.read_bytes())
+    return importlib.util.MAGIC_NUMBER + unchecked_hash + digest + code

@@ -8,7 +8,6 @@ plain containers around the user's objects, never classes of ours.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import mmap
 import pickle
@@ -56,6 +55,8 @@ class BufferWriter:
 
     def add(self, raw: memoryview) -> BufferPlace:
         """Write a buffer unless its bytes are there already; gives its place."""
+        import hashlib  # noqa: PLC0415  # only who writes needs it, and it loads OpenSSL
+
         key = (hashlib.blake2b(raw, digest_size=16).digest(), not raw.readonly)
         place = self.places.get(key)
         if place is None:

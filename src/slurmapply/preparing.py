@@ -188,11 +188,12 @@ def write_job(
     try:
         disk = FolderDisk(beside)
         _write_work(disk, work)
-        disk.publish(jobfolder.WORKER, pack_worker())
+        disk.write(jobfolder.WORKER, pack_worker())
         disk.make_folder(jobfolder.run_folder(plan.number))
         write_run(FolderDisk(beside / jobfolder.run_folder(plan.number)), plan)
-        disk.publish(jobfolder.SCRIPT, script.encode())
-        disk.publish(jobfolder.JOB, jobfolder.encode_json(_job_content(name, uuid, work)))
+        disk.write(jobfolder.SCRIPT, script.encode())
+        disk.write(jobfolder.JOB, jobfolder.encode_json(_job_content(name, uuid, work)))
+        disk.sync()
         with removal.out_of_the_way(folder) if replaces else contextlib.nullcontext():
             # rename(2) refuses to replace a folder that is not empty: one winner.
             os.rename(beside, folder)  # noqa: PTH104  # Path.rename is the same, less plainly
@@ -229,10 +230,9 @@ def _write_work(disk: FolderDisk, work: Work) -> None:
         function = ship(
             work.function, work.more_args, work.global_objects, work.initializer, writer
         )
-        disk.publish(jobfolder.FUNCTION, _stored(function))
+        disk.write(jobfolder.FUNCTION, _stored(function))
         _write_rows(disk, work, writer)
-        disk.publish(jobfolder.ROWS_FRAME, _stored(_frame_of(work, writer)))
-        os.fsync(data.fileno())
+        disk.write(jobfolder.ROWS_FRAME, _stored(_frame_of(work, writer)))
 
 
 def _write_rows(disk: FolderDisk, work: Work, writer: ObjectWriter) -> None:
@@ -243,8 +243,7 @@ def _write_rows(disk: FolderDisk, work: Work, writer: ObjectWriter) -> None:
             jobfolder.write_all(file.fileno(), block)
             entries.append(index_entry(first, offset, block))
             offset += len(block)
-        os.fsync(file.fileno())
-    disk.publish(jobfolder.ROWS_INDEX, encode_index(work.length, work.columns, entries))
+    disk.write(jobfolder.ROWS_INDEX, encode_index(work.length, work.columns, entries))
 
 
 def _blocks(work: Work, writer: ObjectWriter) -> Any:
@@ -285,7 +284,7 @@ def write_function(
         writer = ObjectWriter(BufferWriter(data))
         more_args, initializer = like["more_args"], like["initializer"]
         stored = ship(function, more_args, like["globals"], initializer, writer)
-    run_folder.publish(jobfolder.FUNCTION, _stored(stored))
+    run_folder.write(jobfolder.FUNCTION, _stored(stored))
 
 
 def _job_content(name: str, uuid: str, work: Work) -> dict[str, Any]:
@@ -319,12 +318,13 @@ def session_path() -> list[str]:
 
 
 def _versions() -> dict[str, str]:
-    wanted = ("slurmapply", "cloudpickle", "numpy", "pandas", "polars", "scikit-learn", "scipy")
-    versions = {}
-    for name in wanted:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return versions
+    """Give the versions of this package and of what the session has loaded of the usual ones."""
+    usual = ("cloudpickle", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn", "torch")
+    loaded = {name: sys.modules[name] for name in usual if name in sys.modules}
+    found = {name: getattr(module, "__version__", "") for name, module in loaded.items()}
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        found["slurmapply"] = metadata.version("slurmapply")
+    return {name: str(version) for name, version in found.items()}
 
 
 def _user() -> str:

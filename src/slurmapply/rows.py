@@ -17,7 +17,6 @@ import enum
 import fractions
 import itertools
 import json
-import os
 import pickle
 import uuid
 import zlib
@@ -29,7 +28,7 @@ from slurmapply.errors import FormatError
 from slurmapply.pickles import PROTOCOL, BufferReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from slurmapply.jobfolder import FolderDisk
     from slurmapply.pickles import BufferPlace, ObjectWriter
@@ -209,17 +208,19 @@ class RowReader:
     ----------
     index
         Content of ``rows.json``.
-    file
-        ``rows.bin``, whose origin was checked; kept open.
+    open_file
+        Opens ``rows.bin``, after a look at its origin.
     buffers
         Maps ``data.bin``.
     """
 
-    def __init__(self, index: bytes, file: BinaryIO, buffers: BufferReader) -> None:
+    def __init__(
+        self, index: bytes, open_file: Callable[[], BinaryIO], buffers: BufferReader
+    ) -> None:
         content = json.loads(index)
         self._entries = content["blocks"]
         self._firsts = [entry[0] for entry in self._entries]
-        self._file = file
+        self._open = open_file
         self._buffers = buffers
         self._loaded = -1
         self._first = 0
@@ -232,7 +233,9 @@ class RowReader:
         if which == self._loaded:
             return
         first, offset, length, checksum = self._entries[which]
-        data = os.pread(self._file.fileno(), length, offset)
+        with self._open() as file:
+            file.seek(offset)
+            data = file.read(length)
         if zlib.crc32(data) != checksum:
             raise FormatError(
                 f"the parameters of rows {first} and following in rows.bin are damaged: their "
@@ -260,4 +263,4 @@ def open_rows(disk: FolderDisk) -> RowReader:
     with disk.open_trusted(jobfolder.ROWS_INDEX) as file:
         index = file.read()
     buffers = BufferReader(disk.path.absolute() / jobfolder.DATA)
-    return RowReader(index, disk.open_trusted(jobfolder.ROWS), buffers)
+    return RowReader(index, lambda: disk.open_trusted(jobfolder.ROWS), buffers)

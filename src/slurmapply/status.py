@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
     from slurmapply.schedulers.base import TaskState
 
-_TAIL = 60  # characters of each console that are printed, as rslurm does
+#: Characters of each console that are printed, as rslurm does; the line they are in is whole.
+_TAIL = 60
+_LONGEST_LINE = 200
 _SHOWN_TASKS = 8
 
 
@@ -125,8 +127,13 @@ def _log_lines(log: Mapping[int, str]) -> list[str]:
     shown = {task: text.rstrip() for task, text in log.items() if text.strip()}
     if not shown:
         return []
-    tails = (f"{task}: {harmless(shown[task][-_TAIL:])}" for task in sorted(shown)[:_SHOWN_TASKS])
+    tails = (f"{task}: {harmless(_tail(shown[task]))}" for task in sorted(shown)[:_SHOWN_TASKS])
     return ["Last console output:", *tails]
+
+
+def _tail(text: str) -> str:
+    begin = text.rfind("\n", 0, max(0, len(text) - _TAIL)) + 1
+    return text[max(begin, len(text) - _LONGEST_LINE) :]
 
 
 def harmless(text: str) -> str:

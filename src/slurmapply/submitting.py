@@ -118,9 +118,10 @@ def add_run(
         beside.mkdir(mode=0o700)
         run_folder = FolderDisk(beside)
         write_run(run_folder, plan)
-        run_folder.publish(jobfolder.SCRIPT, plan.script(job["name"], job["uuid"]).encode())
+        run_folder.write(jobfolder.SCRIPT, plan.script(job["name"], job["uuid"]).encode())
         if function is not None:
             write_function(run_folder, *function)
+        run_folder.sync()
         os.rename(beside, final)  # noqa: PTH104  # refuses to replace a folder that is not empty
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):

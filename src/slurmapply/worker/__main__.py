@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -77,8 +75,8 @@ def _identity() -> dict[str, Any]:
     if array:
         cluster = os.environ.get("SLURM_CLUSTER_NAME", "")
         return {"kind": "slurm", "job_id": array, "cluster": cluster}
-    host, boot, start = socket.gethostname(), _boot_id(), _start_time()
-    job_id = os.environ.get("SLURMAPPLY_SUBMISSION") or f"local-{secrets.token_hex(4)}"
+    host, boot, start = os.uname().nodename, _boot_id(), _start_time()
+    job_id = os.environ.get("SLURMAPPLY_SUBMISSION") or f"local-{jobfolder.random_hex()}"
     return {
         "kind": "local", "job_id": job_id, "host": host, "boot_id": boot, "pid": os.getpid(),
         "start_time": start,

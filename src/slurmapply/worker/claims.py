@@ -9,7 +9,6 @@ excepted until its ``end``), or the task's own next life finds it.
 from __future__ import annotations
 
 import json
-import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -139,7 +138,7 @@ class Claims:
 
     def _link(self, chunk: int, generation: int) -> bool:
         if not self._written:
-            token = {"life": self._life, "random": secrets.token_hex(8)}
+            token = {"life": self._life, "random": jobfolder.random_hex()}
             self._disk.publish(self._token, json.dumps(token).encode())
             self._written = True
         if self._known is not None:

@@ -16,10 +16,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import platform
 import selectors
 import signal
-import socket
 import sys
 import time
 from dataclasses import dataclass, field
@@ -175,10 +173,10 @@ class Supervisor:
         self._record.append(
             "started",
             time=time.time(),
-            host=socket.gethostname(),
+            host=os.uname().nodename,
             node=os.environ.get("SLURMD_NODENAME", ""),
             pid=os.getpid(),
-            python=platform.python_version(),
+            python=".".join(map(str, sys.version_info[:3])),
             workers=self._count,
         )
 
