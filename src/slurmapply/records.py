@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +42,45 @@ class TaskRecord:
     disk: Disk
     run: int
     life: Life
+
+    def start(self, workers: int) -> None:
+        """Append the first record: who and where this life is."""
+        self.append(
+            "started",
+            time=time.time(),
+            host=os.uname().nodename,
+            node=os.environ.get("SLURMD_NODENAME", ""),
+            pid=os.getpid(),
+            python=".".join(map(str, sys.version_info[:3])),
+            workers=workers,
+        )
+
+    def stop(
+        self, reason: str, message: str, *, chunks: Iterable[tuple[int, int]], rows: Iterable[int]
+    ) -> None:
+        """Append what is given up, before the last rows finish.
+
+        Parameters
+        ----------
+        reason, message
+            A signal's name, ``load_failed``, ``write_failed``; what there is to say about it.
+        chunks
+            Chunk and generation of the claims that are given up.
+        rows
+            Rows that are in the workers still.
+        """
+        self.append(
+            "stopping",
+            reason=reason,
+            message=message,
+            chunks=list(chunks),
+            rows=list(rows),
+            time=time.time(),
+        )
+
+    def finish(self, reason: str) -> None:
+        """Append the last record."""
+        self.append("end", reason=reason, time=time.time())
 
     def append(self, record: str, **fields: Any) -> None:
         """Append a record, synced."""

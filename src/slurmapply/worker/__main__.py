@@ -111,7 +111,7 @@ def _supervise(
     everything: bool,
 ) -> int:
     survey = Survey(disk, run.uuid, job["rows"])
-    attempts = _attempts(disk, run, survey) if run.number or life.life else {}
+    attempts = attempts_before(disk, run, survey) if run.number or life.life else {}
     supervisor = Supervisor(
         disk,
         run,
@@ -128,19 +128,6 @@ def _supervise(
         attempts=attempts,
     )
     return supervisor.run(os.environ.get("SLURMAPPLY_STOP", ""))
-
-
-def _attempts(disk: FolderDisk, run: Run, survey: Survey) -> dict[int, int]:
-    """Count the earlier attempts of the run's rows, by position."""
-    survey.update(range(run.number + 1))
-    attempts = {}
-    noted = attempts_before(disk, run.number)
-    for position, row in enumerate(run.rows):
-        found = survey.outcomes.find(row)
-        before = found[0].columns["attempt"][found[1]] if found else 0
-        if before or row in noted:
-            attempts[position] = max(before, noted.get(row, 0))
-    return attempts
 
 
 def _workers(asked: dict[str, Any], *, everything: bool) -> int:

@@ -30,6 +30,8 @@ from slurmapply.worker.evaluate import evaluate, failure_of
 from slurmapply.worker.page import NO_ROW, Page
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from slurmapply.jobfolder import FolderDisk
 
 #: Supervisor to worker: first and last (excluded) position, attempt.
@@ -96,15 +98,11 @@ def work(assignment: Assignment, page: Page, groups: int, reports: int) -> int:
     try:
         make_like_session(assignment.session, assignment.disk.path)
         call, arguments = load(assignment)
-        if call.initializer is not None:
-            call.initializer()
     except BaseException as error:  # noqa: BLE001  # a fault of loading is the task's, not a row's
-        failure = failure_of(error)
-        sys.stderr.write(failure.traceback)
-        page.text = f"{failure.cause}: {failure.message}"
+        page.text = fault_of_loading(error)
         os.write(reports, REPORT.pack(NOT_LOADED, 0, 0, 0.0))
         return 1
-    loop = RowLoop(assignment, call, arguments, page)
+    loop = RowLoop(assignment, call, arguments, page, console=console_length)
     os.write(reports, REPORT.pack(READY, 0, 0, 0.0))
     try:
         _serve(loop, groups, reports)
@@ -144,7 +142,7 @@ def make_like_session(session: Session, job_folder: Path) -> None:
 
 
 def load(assignment: Assignment) -> tuple[Call, RowReader]:
-    """Import the packages, then load the function and the reader of the rows."""
+    """Import the packages, load the function and the reader of the rows, initialize."""
     disk = assignment.disk
     for name in assignment.session.packages:
         import_module(name)
@@ -154,7 +152,16 @@ def load(assignment: Assignment) -> tuple[Call, RowReader]:
 
         pickled, places = pickle.load(file)
     call = call_of(BufferReader(disk.path.absolute() / data).load(pickled, places))
+    if call.initializer is not None:
+        call.initializer()
     return call, open_rows(disk)
+
+
+def fault_of_loading(error: BaseException) -> str:
+    """Print why the function could not be loaded; gives it in one line."""
+    failure = failure_of(error)
+    sys.stderr.write(failure.traceback)
+    return f"{failure.cause}: {failure.message}"
 
 
 class RowLoop:
@@ -164,6 +171,8 @@ class RowLoop:
     ----------
     assignment, call, arguments, page
         What to work for, what to call, where its arguments come from, the supervisor's page.
+    console
+        Gives the length of what was printed so far.
     interruptible
         A KeyboardInterrupt is the person's at the keyboard, not the row's.
     """
@@ -175,8 +184,10 @@ class RowLoop:
         arguments: RowReader,
         page: Page,
         *,
+        console: Callable[[], int],
         interruptible: bool = False,
     ) -> None:
+        self._console = console
         self._interruptible = interruptible
         self._assignment = assignment
         self._call = call
@@ -211,7 +222,7 @@ class RowLoop:
 
     def _run_row(self, position: int, attempt: int) -> None:
         number = self._assignment.rows[position]
-        offset = console_offset()
+        offset = self._console()
         start = time.time()
         self._page.enter(position, attempt, start, offset)
         enter_row(number, attempt, self._folder)
@@ -228,7 +239,7 @@ class RowLoop:
             time.process_time() - cpu,
             self._peak.take(seconds),
             offset,
-            console_offset() - offset,
+            self._console() - offset,
         )
         if kind == KIND_FAILURE:
             self._frame.add_failure(number, attempt, RowStatus.ERROR, value, measures)
@@ -257,7 +268,7 @@ class RowLoop:
         self._file.close()
 
 
-def console_offset() -> int:
+def console_length() -> int:
     """Give the length of this worker's console, everything that was printed included."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # the user's code may have closed or replaced it

@@ -139,8 +139,23 @@ def plan_run(number: int, uuid: str, rows: RowNumbers, asked: Mapping[str, Any])
     return Run(number, uuid, rows, plan, static, processes, asked["cpus_per_node"])
 
 
-def attempts_before(disk: Disk, run: int) -> dict[int, int]:
-    """Count the attempts of rows that the records name: long and interrupted ones."""
+def attempts_before(disk: Disk, run: Run, survey: Survey) -> dict[int, int]:
+    """Count the earlier attempts of the run's rows, by position; rows without are left out.
+
+    Outcomes tell of attempts that ended, records of those that were interrupted.
+    """
+    survey.update(range(run.number + 1))
+    noted = _attempts_in_records(disk, run.number)
+    attempts = {}
+    for position, row in enumerate(run.rows):
+        found = survey.outcomes.find(row)
+        before = found[0].columns["attempt"][found[1]] if found else 0
+        if before or row in noted:
+            attempts[position] = max(before, noted.get(row, 0))
+    return attempts
+
+
+def _attempts_in_records(disk: Disk, run: int) -> dict[int, int]:
     attempts: dict[int, int] = {}
     for number in range(run + 1):
         for view in read_lives(disk, number):

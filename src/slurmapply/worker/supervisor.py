@@ -138,7 +138,7 @@ class Supervisor:
         """
         self._listen()
         self._signalled = stop
-        self._write_started()
+        self._record.start(self._count)
         if not self._signalled and self._refill():
             for number in range(min(self._count, max(1, len(self._run.rows)))):
                 self._start_worker(number)
@@ -151,7 +151,7 @@ class Supervisor:
             self._hand_out()
         self._dismiss()
         reason = self._stop or "done"
-        self._record.append("end", reason=reason, time=time.time())
+        self._record.finish(reason)
         return 0 if reason == "done" or self._signalled else 1
 
     # -- signals and processes -------------------------------------------------------------
@@ -168,17 +168,6 @@ class Supervisor:
 
     def _note_signal(self, number: int, _frame: object) -> None:
         self._signalled = self._signalled or signal.Signals(number).name
-
-    def _write_started(self) -> None:
-        self._record.append(
-            "started",
-            time=time.time(),
-            host=os.uname().nodename,
-            node=os.environ.get("SLURMD_NODENAME", ""),
-            pid=os.getpid(),
-            python=".".join(map(str, sys.version_info[:3])),
-            workers=self._count,
-        )
 
     def _start_worker(self, number: int) -> None:
         child_reads, groups = os.pipe()
@@ -318,14 +307,7 @@ class Supervisor:
         time.sleep(0.002)
         self._pool.clear()
         rows = [self._run.rows[p] for worker in self._workers for p in _in_worker(worker)]
-        self._record.append(
-            "stopping",
-            reason=reason,
-            message=message,
-            chunks=list(self._pool.held.items()),
-            rows=rows,
-            time=time.time(),
-        )
+        self._record.stop(reason, message, chunks=self._pool.held.items(), rows=rows)
         self._end_workers(waiting_only=self._disk.read(self._cancelled) is None)
 
     def _end_workers(self, *, waiting_only: bool) -> None:
