@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from slurmapply.errors import WaitTimeoutError as WaitTimeoutError
     from slurmapply.grid import expand_grid as expand_grid
     from slurmapply.job import SlurmJob as SlurmJob
-    from slurmapply.job import list_jobs as list_jobs
+    from slurmapply.joblist import list_jobs as list_jobs
     from slurmapply.rslurm import cancel_slurm as cancel_slurm
     from slurmapply.rslurm import cleanup_files as cleanup_files
     from slurmapply.rslurm import get_job_status as get_job_status
@@ -57,7 +57,8 @@ _HOME = {
         "UntrustedFolderError", "WaitTimeoutError",
     ),
     "grid": ("expand_grid",),
-    "job": ("SlurmJob", "list_jobs"),
+    "job": ("SlurmJob",),
+    "joblist": ("list_jobs",),
     "rslurm": (
         "cancel_slurm", "cleanup_files", "get_job_status", "get_slurm_out", "local_slurm_array",
         "print_job_status", "slurm_job",

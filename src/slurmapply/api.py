@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from slurmapply import fingerprint, listing
 from slurmapply.backends import choose_backend
-from slurmapply.errors import InvalidArgumentError, JobExistsError
+from slurmapply.earlier import existing_job, ids_to_wait_for, refuse_to_replace, same_job
+from slurmapply.errors import InvalidArgumentError
 from slurmapply.inputs import Params, read_items, read_params
 from slurmapply.job import SlurmJob
 from slurmapply.preparing import RunPlan, Work, write_job
@@ -22,7 +23,6 @@ from slurmapply.schedulers.script import default_template as _template_text
 from slurmapply.settings import load_defaults, merge_slurm_options
 from slurmapply.shipping import caller_outside, find_globals, large_parts
 from slurmapply.signature import check_call, function_name
-from slurmapply.states import OVER, JobState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -426,12 +426,12 @@ def _make(kind: str, f: Any, rows: Any, given: Mapping[str, Any]) -> SlurmJob:
     name = clean_name(given["job_name"], f)
     folder = listing.folder_of(name, Path(given["jobs_folder"]).expanduser()).absolute()
     work = _fingerprinted(work)
-    job = _existing(folder)
+    job = existing_job(folder)
     if job is not None and given["if_exists"] == "open":
-        return _same(job, work)
+        return same_job(job, work.fingerprints)
     if job is not None:
-        _refuse_to_replace(job, given["if_exists"])
-    after = _ids_of(given["after"], backend)
+        refuse_to_replace(job, given["if_exists"])
+    after = ids_to_wait_for(given["after"], backend)
     plan = RunPlan(0, "all", work.length, resources, backend, after)
     write_job(folder, name, work, plan, replaces=job is not None)
     _say_what_is_large(work)
@@ -483,85 +483,6 @@ def _fingerprinted(work: Work) -> Work:
 
     prints = fingerprint.of_work(work.function, work.columns, work.more_args, work.global_objects)
     return replace(work, fingerprints=prints)
-
-
-def _existing(folder: Path) -> SlurmJob | None:
-    """Give the job of the same name, None when there is none."""
-    if not folder.exists():
-        return None
-    if not listing.is_job(folder):
-        raise JobExistsError(
-            f"{folder} exists and is no job folder of slurmapply; it was not touched. Choose "
-            "another job_name.",
-            path=folder,
-        )
-    return SlurmJob(folder)
-
-
-def _refuse_to_replace(job: SlurmJob, if_exists: str) -> None:
-    """Refuse unless the user said "replace" and nothing is alive; a mere preparation may go."""
-    status = job.status()
-    if status.state is JobState.PREPARED:
-        return
-    if if_exists == "fail":
-        raise JobExistsError(
-            f"there is a job named {job.name!r} in {job.folder} ({status.state}; "
-            f"{status.summary()}). Open it with SlurmJob.open, choose another job_name, or say "
-            'if_exists="open" or "replace".',
-            path=job.folder,
-        )
-    if status.state not in OVER:
-        raise JobExistsError(
-            f"the job {job.name!r} cannot be replaced: it is {status.state}, and tasks of it may "
-            "still run. End it with job.cancel() first.",
-            path=job.folder,
-        )
-
-
-def _same(job: SlurmJob, work: Work) -> SlurmJob:
-    before = job.fingerprints
-    differs = [what for what, digest in work.fingerprints.items() if before.get(what) != digest]
-    if differs:
-        raise JobExistsError(
-            f"there is a job named {job.name!r} in {job.folder}, but its {' and '.join(differs)} "
-            'differ from what was given now. Choose another job_name, or say if_exists="replace".',
-            path=job.folder,
-        )
-    return job
-
-
-def _ids_of(after: Any, backend: str) -> tuple[str, ...]:
-    """Give the ids that a job must wait for: of those jobs that have not ended."""
-    if after is None:
-        return ()
-    jobs = [after] if isinstance(after, SlurmJob) else list(after)
-    ids: list[str] = []
-    for job in jobs:
-        if not isinstance(job, SlurmJob):
-            raise InvalidArgumentError(
-                f"after: jobs are needed, not {job!r}; SlurmJob.open finds one by its name.",
-                argument="after",
-            )
-        ids += _ids_to_wait_for(job, backend)
-    return tuple(ids)
-
-
-def _ids_to_wait_for(job: SlurmJob, backend: str) -> list[str]:
-    state = job.status().state
-    if state in OVER and state is not JobState.PREPARED:
-        return []
-    if state is JobState.PREPARED:
-        raise InvalidArgumentError(
-            f"after: {job.name} was never submitted, so it would be waited for without end.",
-            argument="after",
-        )
-    if backend != "slurm" or not all(job_id.isdigit() for job_id in job.job_ids):
-        raise InvalidArgumentError(
-            f"after: {job.name} is {state}, and only Slurm can make one job wait for another. "
-            "Call job.wait() on it first.",
-            argument="after",
-        )
-    return job.job_ids
 
 
 def _say_what_is_large(work: Work) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import pickle
-import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from slurmapply import jobfolder
-from slurmapply.errors import FormatError, RowError, RowsFailedError, UntrustedFolderError
-from slurmapply.inputs import Items, Params
+from slurmapply.errors import FormatError, RowError, RowsFailedError
+from slurmapply.inputs import Params
 from slurmapply.outcome import Failure
-from slurmapply.pickles import BufferReader
+from slurmapply.records import read_lives
 from slurmapply.results import EMPTY, collection, results_table, rows_table
-from slurmapply.rows import ABSENT, ITEM, RowReader, open_rows
+from slurmapply.rows import ITEM
 from slurmapply.states import NOT_OK, OK_CODE, JobState, RowStatus
 from slurmapply.status import harmless
 
@@ -23,8 +21,10 @@ if TYPE_CHECKING:
     from slurmapply.following import Follower
     from slurmapply.jobfolder import FolderDisk
     from slurmapply.outcome_file import Frame, FrameValues
+    from slurmapply.parameters import Parameters
 
-_SHOWN_ARGUMENTS = 200
+
+_SHOWN_CAUSES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,108 +77,22 @@ class Collector:
         The folder and its ``job.json``.
     follower
         Knows which outcome of each row counts.
-    trust
-        Unpickle whatever Python wrote it.
+    parameters
+        What the job was given.
     """
 
     def __init__(
-        self, disk: FolderDisk, job: Mapping[str, Any], follower: Follower, *, trust: bool
+        self,
+        disk: FolderDisk,
+        job: Mapping[str, Any],
+        follower: Follower,
+        parameters: Parameters,
     ) -> None:
         self._disk = disk
         self._job = job
         self._follower = follower
-        self._trust = trust
-        self._frames: dict[int, FrameValues] = {}
-        self._rows: RowReader | None = None
-
-    # -- parameters ------------------------------------------------------------------------
-
-    def check_trust(self) -> None:
-        """Refuse to unpickle what others could have written, or another Python has.
-
-        Raises
-        ------
-        UntrustedFolderError
-            With what to do.
-        """
-        self._disk.open_trusted(jobfolder.JOB).close()
-        made = self._job["python"]["version"].rpartition(".")[0]
-        here = platform.python_version().rpartition(".")[0]
-        if made != here and not self._trust:
-            raise UntrustedFolderError(
-                f"this job was made with Python {made} and this is Python {here}: pickles of "
-                f"functions and classes may fail or crash between the two. Open it with Python "
-                f"{made}, or pass trust=True if the results are plain data.",
-                path=self._disk.path,
-            )
-
-    def arguments(self, row: int) -> dict[str, Any]:
-        """Give what a row's call gets."""
-        if self._rows is None:
-            self.check_trust()
-            self._rows = open_rows(self._disk)
-        return self._rows.arguments(row)
-
-    def shown_arguments(self, row: int) -> str:
-        """Write a row's parameters as ``a=1, b='x'``, cut short."""
-        try:
-            arguments = self.arguments(row)
-        except Exception:  # noqa: BLE001  # a parameter that cannot be loaded is shown as such
-            return "parameters that cannot be loaded here"
-        shown = ", ".join(
-            f"{name}={_short(value)}" if name != ITEM else _short(value)
-            for name, value in arguments.items()
-        )
-        return harmless(shown[:_SHOWN_ARGUMENTS])
-
-    def params(self) -> Params | None:
-        """Give the parameters as a table; None for the items of slurm_map."""
-        if self._job["kind"] == "map":
-            return None
-        rows = range(self._job["rows"])
-        cells: dict[str, list[Any]] = {}
-        for row in rows:
-            for name, value in self.arguments(row).items():
-                cells.setdefault(name, [ABSENT] * len(rows))[row] = value
-        columns = {name: cells.get(name, []) for name in self.column_names()}
-        return Params(columns, len(rows), self._frame()["frame"])
-
-    def items(self) -> Items | None:
-        """Give slurm_map's items without their values, for a collection of the same kind."""
-        if self._job["kind"] != "map":
-            return None
-        stored = self._frame()
-        return Items([], stored["keys"], stored["kind"], stored["frame"])
-
-    def keys(self) -> Sequence[Any]:
-        """Give what each row is known by: its number, or its key."""
-        items = self.items()
-        if items is None or items.kind == "list":
-            return range(self._job["rows"])
-        if items.keys is not None:
-            return items.keys
-        index = getattr(items.frame, "index", None)
-        return range(self._job["rows"]) if index is None else list(index)
-
-    def column_names(self) -> list[str]:
-        """Give the names of the parameters; the item of slurm_map has none."""
-        if self._rows is None:
-            self._rows = open_rows(self._disk)
-        return self._rows.names
-
-    def _frame(self) -> dict[str, Any]:
-        return self.load(jobfolder.ROWS_FRAME, jobfolder.DATA)
-
-    def load(self, name: str, data_name: str) -> dict[str, Any]:
-        """Unpickle what was stored with its buffers in a data file."""
-        self.check_trust()
-        with self._disk.open_trusted(name) as file:
-            data, places = pickle.load(file)
-        reader = BufferReader(self._disk.path.absolute() / data_name)
-        content: dict[str, Any] = reader.load(data, places)
-        return content
-
-    # -- outcomes --------------------------------------------------------------------------
+        self._parameters = parameters
+        self._loaded: tuple[Frame, FrameValues] | None = None
 
     def value(self, row: int) -> Any:
         """Give the value of a row that is ok, or a RowError when it cannot be unpickled here."""
@@ -218,7 +132,7 @@ class Collector:
         status, failure = self.failure(row, state)
         exception = _unpickled(failure.exception)
         error = RowError(
-            f"row {row} ({self.shown_arguments(row)}): {failure.cause}: "
+            f"row {row} ({self._parameters.shown(row)}): {failure.cause}: "
             f"{harmless(failure.message)}",
             row=row,
             status=str(status),
@@ -230,12 +144,12 @@ class Collector:
         return error
 
     def _values(self, frame: Frame) -> FrameValues:
-        self.check_trust()
-        with self._disk.open_trusted(frame.origin.file):
-            pass
-        if id(frame) not in self._frames:
-            self._frames = {id(frame): self._follower.survey.values(frame)}
-        return self._frames[id(frame)]
+        # Rows are read frame by frame: the latest one is all that is worth keeping.
+        if self._loaded is None or self._loaded[0] is not frame:
+            self._parameters.check_trust()
+            self._disk.open_trusted(frame.origin.file).close()
+            self._loaded = frame, self._follower.survey.values(frame)
+        return self._loaded[1]
 
     def values(self, state: JobState, *, errors: str, snapshot: bool) -> list[Any]:
         """Give the value of each row; RowError, or None where nothing is known yet.
@@ -275,17 +189,21 @@ class Collector:
 
     def refusal(self, bad: Sequence[int], state: JobState) -> RowsFailedError:
         """Describe rows that are not ok, grouped by cause."""
-        groups: dict[str, list[int]] = {}
+        # By cause and place: messages of one fault differ from row to row (ids, values, sets).
+        groups: dict[tuple[str, str], list[int]] = {}
+        texts: dict[tuple[str, str], str] = {}
         for row in bad:
             _, failure = self.failure(row, state)
-            first_line = failure.message.strip().splitlines()[:1]
-            text = f"{failure.cause}: {first_line[0]}" if first_line else failure.cause
-            groups.setdefault(harmless(text), []).append(row)
+            key = (failure.cause, failure.place)
+            groups.setdefault(key, []).append(row)
+            texts.setdefault(key, _one_line(failure))
         largest = sorted(groups.items(), key=lambda group: -len(group[1]))
         causes = "; ".join(
-            f"{len(rows)} x {text} (first: row {rows[0]})" for text, rows in largest[:5]
+            f"{len(rows)} x {texts[key]} (first: row {rows[0]})"
+            for key, rows in largest[:_SHOWN_CAUSES]
         )
-        more = f"; and {len(largest) - 5} more causes" if len(largest) > 5 else ""  # noqa: PLR2004
+        left = len(largest) - _SHOWN_CAUSES
+        more = f"; and {left} more causes" if left > 0 else ""
         error = RowsFailedError(
             f"{len(bad)} of {self._job['rows']} rows of {self._job['name']} are not ok: {causes}"
             f"{more}. Look with job.errors() or job.row({bad[0]}); mend the function and "
@@ -298,15 +216,15 @@ class Collector:
 
     def collection(self, values: list[Any]) -> Any:
         """Put values into the kind of collection that the items were."""
-        return collection(self.items(), values)
+        return collection(self._parameters.items(), values)
 
     def table(
         self, state: JobState, *, errors: str, details: bool, snapshot: bool, with_params: bool
     ) -> Any:
         """Make the table of parameters and results, one line per row."""
         values = self.values(state, errors=errors, snapshot=snapshot)
-        params = self.params()
-        like = params.frame if params else self._frame()["frame"]
+        params = self._parameters.params()
+        like = params.frame if params else self._parameters.stored()["frame"]
         unread = {row: value for row, value in enumerate(values) if _is_unread(value)}
         empty = self.empty_rows(values)
         extra: dict[str, list[Any]] = {}
@@ -359,8 +277,6 @@ class Collector:
 
     def _hosts(self) -> dict[tuple[int, int, int], str]:
         """Where each life of a task ran."""
-        from slurmapply.records import read_lives  # noqa: PLC0415  # only details need it
-
         return {
             (run, view.life.task, view.life.life): view.started["node"] or view.started["host"]
             for run in range(self._follower.run.number + 1)
@@ -379,65 +295,32 @@ class Collector:
             "message": [failure.message for _, failure in found],
             "traceback": [failure.traceback for _, failure in found],
         }
-        params = self.params() or Params({}, self._job["rows"], None)
+        params = self._parameters.params() or Params({}, self._job["rows"], None)
         return rows_table(params, bad, extra)
 
-    def row(self, row: int, state: JobState) -> RowReport:
+    def row(self, row: int, state: JobState, log: str) -> RowReport:
         """Report all of one row."""
         status = self._follower.row_status(row, state)
         ok = status is RowStatus.OK
         _, failure = (status, Failure("", "")) if ok else self.failure(row, state)
-        found = self._follower.outcomes.find(row)
         seconds, cpu, peak, host, attempt = self._details(row, self._hosts())
-        arguments = self.arguments(row)
+        arguments = self._parameters.arguments(row)
         if ITEM in arguments:
             arguments["item"] = arguments.pop(ITEM)
         return RowReport(
             row, str(status), failure.cause, arguments, self.value(row) if ok else None,
-            failure.message, failure.traceback, self.row_log(row) if found else "",
+            failure.message, failure.traceback, log,
             seconds, cpu, peak, host or "", attempt or 0,
         )  # fmt: skip
 
-    # -- consoles --------------------------------------------------------------------------
 
-    def row_log(self, row: int) -> str:
-        """Give exactly what a row printed, also one that is running now."""
-        found = self._follower.outcomes.find(row)
-        if found is not None:
-            frame, index = found
-            measures = frame.measures(index)
-            console = jobfolder.console_of(frame.origin.file)
-            return _part(self._disk, console, measures.log_offset, measures.log_length)
-        for view in self._follower.run.latest:
-            if row in view.running:
-                record = view.running[row]
-                return _part(self._disk, record["console"], record["log_offset"], None)
-        return ""
-
-    def task_logs(self, limit: int | None = None) -> dict[int, str]:
-        """Give what each task of the latest run printed, its own console first."""
-        run = self._follower.run.number
-        folder = jobfolder.run_folder(run)
-        consoles: dict[int, list[str]] = {}
-        for name in sorted(self._disk.names(folder), key=lambda n: (not n.startswith("slurm_"), n)):
-            stem, _, rest = name.partition("_")
-            task = rest.split("_")[0].split(".")[0]
-            if stem in ("slurm", "console") and task.isdigit():
-                text = _part(self._disk, f"{folder}/{name}", 0, None, limit)
-                consoles.setdefault(int(task), []).append(text)
-        return {task: "".join(texts) for task, texts in sorted(consoles.items())}
+def _one_line(failure: Failure) -> str:
+    lines = failure.message.strip().splitlines()
+    return harmless(f"{failure.cause}: {lines[0]}" if lines else failure.cause)
 
 
 def _is_unread(value: Any) -> bool:
     return isinstance(value, RowError) and value.status == RowStatus.OK
-
-
-def _short(value: Any) -> str:
-    try:
-        text = repr(value)
-    except Exception:  # noqa: BLE001  # the user's __repr__
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004  # one line of an error
 
 
 def _unpickled(data: bytes) -> BaseException | None:
@@ -448,17 +331,3 @@ def _unpickled(data: bytes) -> BaseException | None:
     except Exception:  # noqa: BLE001  # its class may not be here; the text is
         return None
     return error if isinstance(error, BaseException) else None
-
-
-def _part(
-    disk: FolderDisk, name: str, offset: int, length: int | None, limit: int | None = None
-) -> str:
-    file = disk.open(name)
-    if file is None:
-        return ""
-    with file:
-        if limit is not None:
-            offset = max(offset, file.seek(0, 2) - limit)
-        file.seek(offset)
-        data = file.read() if length is None else file.read(length)
-    return data.decode("utf-8", "replace")

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder, listing, removal
+from slurmapply.announcing import announcement
 from slurmapply.backends import scheduler_for
 from slurmapply.call import call_of, enter_row, leave_rows
 from slurmapply.collecting import Collector, RowReport
+from slurmapply.consoles import Consoles
 from slurmapply.errors import (
     InvalidArgumentError,
     JobAliveError,
@@ -20,6 +22,7 @@ from slurmapply.errors import (
 )
 from slurmapply.following import Follower, RunView
 from slurmapply.jobfolder import FolderDisk
+from slurmapply.parameters import Parameters
 from slurmapply.preparing import RunPlan
 from slurmapply.progress import check_timeout, looks, wait
 from slurmapply.resources import check_resources
@@ -63,7 +66,9 @@ class SlurmJob:
         self._content = jobfolder.read_job(self._disk)
         self._trust = trust
         self._follower = Follower(self._disk, self._content, scheduler_for)
-        self._collector = Collector(self._disk, self._content, self._follower, trust=trust)
+        self._parameters = Parameters(self._disk, self._content, trust=trust)
+        self._collector = Collector(self._disk, self._content, self._follower, self._parameters)
+        self._consoles = Consoles(self._disk, self._follower)
 
     @classmethod
     def open(cls, name_or_folder: str | os.PathLike[str], *, trust: bool = False) -> SlurmJob:
@@ -168,7 +173,7 @@ class SlurmJob:
         return self._status(self._follower.look())
 
     def _status(self, state: JobState) -> JobStatus:
-        return self._follower.status(state, lambda: self._collector.task_logs(_LOG_TAIL))
+        return self._follower.status(state, lambda: self._consoles.of_tasks(_LOG_TAIL))
 
     def wait(self, timeout: float | None = None) -> SlurmJob:
         """Wait until nothing of the job can still run.
@@ -347,7 +352,8 @@ class SlurmJob:
     def row(self, row: int) -> RowReport:
         """Give all of one row: parameters, status, cause, value, traceback, log; never waits."""
         number = self._check_row(row)
-        return self._collector.row(number, self._follower.look())
+        state = self._follower.look()
+        return self._collector.row(number, state, self._consoles.of_row(number))
 
     def run_row(self, row: int) -> Any:
         """Run one row here and now, and let its real exception out; records nothing.
@@ -361,7 +367,7 @@ class SlurmJob:
         """
         number = self._check_row(row)
         call = self._load_call()
-        arguments = self._collector.arguments(number)
+        arguments = self._parameters.arguments(number)
         if call.initializer is not None:
             call.initializer()
         enter_row(number, 1, str(self._folder))
@@ -374,9 +380,9 @@ class SlurmJob:
         return call_of(self._load_payload())
 
     def _load_payload(self) -> Mapping[str, Any]:
-        self._collector.check_trust()
+        self._parameters.check_trust()
         name, data = jobfolder.function_files(self._latest_run().asked)
-        return self._collector.load(name, data)
+        return self._parameters.load(name, data)
 
     def logs(self, row: int | None = None, task: int | None = None) -> Any:
         """Give what was printed.
@@ -395,8 +401,8 @@ class SlurmJob:
         """
         self._follower.look(ask=False)
         if row is not None:
-            return self._collector.row_log(self._check_row(row))
-        logs = self._collector.task_logs()
+            return self._consoles.of_row(self._check_row(row))
+        logs = self._consoles.of_tasks()
         return logs if task is None else logs.get(task, "")
 
     def as_completed(self, errors: str = "raise") -> Iterator[tuple[Any, Any]]:
@@ -415,7 +421,7 @@ class SlurmJob:
         """
         _check_errors(errors)
         self._refuse_prepared("wait for")
-        keys = self._collector.keys()
+        keys = self._parameters.keys()
         left = set(range(len(self)))
         for state in looks(self._follower, None):
             ended = SETTLED if state not in OVER else frozenset(RowStatus)
@@ -510,7 +516,7 @@ class SlurmJob:
         function = stored["function"] if f is None else f
         if more_args is not None:
             stored["more_args"] = dict(more_args)
-        names = self._collector.column_names()
+        names = self._parameters.column_names()
         on_items = names == [ITEM]
         check_call(
             function,
@@ -557,7 +563,7 @@ class SlurmJob:
             raise with_job(error, self) from error.__cause__
         listing.remember(self._folder)
         described = scheduler_for(submission.kind).describe(submission)
-        print(_message(self, plan, described))  # noqa: T201  # the one line that users wait for
+        print(announcement(self.name, self._folder, plan, described))  # noqa: T201  # the one line that users wait for
         return self
 
     def cancel(self) -> None:
@@ -618,67 +624,3 @@ def _reopen(folder: str, trust: bool) -> SlurmJob:  # noqa: FBT001  # called by 
 def _check_errors(errors: str) -> None:
     if errors not in ("raise", "keep"):
         raise InvalidArgumentError(f'errors: "raise" or "keep", not {errors!r}.', argument="errors")
-
-
-def _message(job: SlurmJob, plan: RunPlan, described: str) -> str:
-    rows = _counted(plan.rows, "row", "rows")
-    return (
-        f"{job.name}: {rows}, {_at_a_time(plan)}, {described}\n"
-        f'results: {_with_home(job.folder)}    later, anywhere: SlurmJob.open("{job.name}")'
-    )
-
-
-def _at_a_time(plan: RunPlan) -> str:
-    if plan.backend == "inline":
-        return "one after another"
-    workers = f"{min(plan.rows, plan.workers)} at a time"
-    if plan.backend == "local":
-        return workers
-    nodes = _counted(plan.tasks, "node", "nodes")
-    return f"{workers} ({nodes} x {_counted(plan.resources.processes, 'process', 'processes')})"
-
-
-def _counted(number: int, one: str, many: str) -> str:
-    return f"1 {one}" if number == 1 else f"{number} {many}"
-
-
-def _with_home(path: Path) -> str:
-    try:
-        return f"~/{path.relative_to(Path.home())}"
-    except (ValueError, RuntimeError):
-        return str(path)
-
-
-def list_jobs(folder: str | os.PathLike[str] | None = None) -> JobList:
-    """Give the jobs of a folder, or all of one's own that still exist.
-
-    Parameters
-    ----------
-    folder
-        Where to look; None: the working folder and all folders that jobs were made in.
-
-    Returns
-    -------
-    list of SlurmJob
-        Shown with a line for each. Folders that cannot be read are left out.
-    """
-    if folder is not None:
-        folders = listing.jobs_in(Path(folder).expanduser())
-    else:
-        folders = [path.absolute() for path in listing.jobs_in(Path())]
-        folders = list(dict.fromkeys([*listing.remembered(), *folders]))
-    return JobList(job for job in map(_opened, folders) if job is not None)
-
-
-class JobList(list[SlurmJob]):
-    """A list of jobs that shows a line for each."""
-
-    def __repr__(self) -> str:
-        return "\n".join(f"{job.name}: {job!r}  ({_with_home(job.folder)})" for job in self)
-
-
-def _opened(folder: Path) -> SlurmJob | None:
-    try:
-        return SlurmJob(folder)
-    except SlurmApplyError:
-        return None

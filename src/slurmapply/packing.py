@@ -35,10 +35,11 @@ sys.exit(main(sys.argv[1:]))
 
 #: The session's own modules, which no node loads by itself.
 _SESSION_ONLY = (
-    "api", "backends", "cells", "collecting", "columns", "fingerprint", "following", "frames",
-    "grid", "inputs", "job", "listing", "packing", "preparing", "progress", "removal",
-    "resources", "results", "rslurm", "schedulers/", "settings", "shapes", "shipping",
-    "signature", "stacking", "status", "submitting",
+    "announcing", "api", "backends", "cells", "collecting", "columns", "consoles", "earlier",
+    "fingerprint", "following", "frames", "grid", "inputs", "job.", "joblist", "listing",
+    "packing", "parameters", "preparing", "progress", "removal", "resources", "results", "rslurm",
+    "schedulers/", "settings", "shapes", "shipping", "signature", "stacking", "status",
+    "submitting",
 )  # fmt: skip
 
 

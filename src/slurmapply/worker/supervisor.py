@@ -14,19 +14,17 @@ that forking is safe (no threads, no BLAS) and a fault of the user's code cannot
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import selectors
 import signal
-import sys
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from slurmapply import jobfolder
 from slurmapply.outcome import Failure, FrameBuilder, Measures
 from slurmapply.states import RowStatus
-from slurmapply.worker.page import NO_ROW, Page
+from slurmapply.worker.child import Worker, death, fork_worker
+from slurmapply.worker.page import NO_ROW
 from slurmapply.worker.pool import Pool
 from slurmapply.worker.process import (
     DONE,
@@ -37,8 +35,6 @@ from slurmapply.worker.process import (
     REPORT,
     Assignment,
     Session,
-    become_worker,
-    work,
 )
 
 if TYPE_CHECKING:
@@ -56,26 +52,6 @@ _RECALL_AFTER = 0.2
 #: How long to wait for rows that another task is finishing while it stops. It was warned at most
 #: 150 s before its end (90 s, and Slurm may be up to 60 s early: sbatch(1), --signal).
 _PATIENCE = 180.0
-_PR_SET_PDEATHSIG = 1
-
-
-@dataclass(slots=True)
-class _Worker:
-    number: int
-    page: Page
-    outcomes: str
-    pid: int
-    groups: int
-    reports: int
-    ready: bool = False
-    group: range = field(default_factory=lambda: range(0))
-    attempt: int = 1
-    since: float = 0.0
-    named: int = NO_ROW
-
-    @property
-    def idle(self) -> bool:
-        return self.ready and not self.group
 
 
 class Supervisor:
@@ -119,7 +95,7 @@ class Supervisor:
         self._session = session
         self._count = workers
         self._pool = Pool(run.plan, workers, static=run.static, attempts=attempts)
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
         self._selector = selectors.DefaultSelector()
         self._stop: str | None = None
         self._stopping = False
@@ -170,46 +146,17 @@ class Supervisor:
         self._signalled = self._signalled or signal.Signals(number).name
 
     def _start_worker(self, number: int) -> None:
-        child_reads, groups = os.pipe()
-        reports, child_writes = os.pipe()
-        outcomes = self._life.outcomes(self._run.number, str(number))
-        page = Page()
-        parent = os.getpid()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        pid = os.fork()
-        if pid == 0:
-            ends = (child_reads, child_writes)
-            self._be_worker(parent, page, outcomes, ends, (groups, reports))
-        os.close(child_reads)
-        os.close(child_writes)
-        worker = _Worker(number, page, outcomes, pid, groups, reports)
+        assignment = Assignment(
+            self._disk,
+            self._run.uuid,
+            self._run.rows,
+            self._function,
+            self._life.outcomes(self._run.number, str(number)),
+            self._session,
+        )
+        worker = fork_worker(number, assignment, self._workers)
         self._workers.append(worker)
-        self._selector.register(reports, selectors.EVENT_READ, worker)
-
-    def _be_worker(
-        self, parent: int, page: Page, outcomes: str, mine: tuple[int, int], theirs: tuple[int, int]
-    ) -> None:
-        """Run in the forked child; never returns."""
-        status = 1
-        try:
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # it died before the kernel was told
-                os._exit(1)
-            # A pipe ends only when its last writer has closed it, forked copies included.
-            others = [end for other in self._workers for end in (other.groups, other.reports)]
-            for descriptor in (*others, *theirs):
-                os.close(descriptor)
-            become_worker(jobfolder.console_of(outcomes), self._disk)
-            assignment = Assignment(
-                self._disk, self._run.uuid, self._run.rows, self._function, outcomes, self._session
-            )
-            status = work(assignment, page, *mine)
-        finally:
-            with contextlib.suppress(Exception):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(status)
+        self._selector.register(worker.reports, selectors.EVENT_READ, worker)
 
     # -- the loop --------------------------------------------------------------------------
 
@@ -225,7 +172,7 @@ class Supervisor:
     def _busy(self) -> bool:
         return any(worker.group for worker in self._workers) and not self._exhausted
 
-    def _receive(self, worker: _Worker) -> None:
+    def _receive(self, worker: Worker) -> None:
         message = os.read(worker.reports, REPORT.size)
         if len(message) < REPORT.size:
             self._selector.unregister(worker.reports)
@@ -239,7 +186,7 @@ class Supervisor:
             name = "load_failed" if kind == NOT_LOADED else "write_failed"
             self._stop_early(name, worker.page.text)
 
-    def _take_report(self, worker: _Worker, start: int, reached: int, seconds: float) -> None:
+    def _take_report(self, worker: Worker, start: int, reached: int, seconds: float) -> None:
         self._pool.settle(range(start, reached))
         self._pool.measured(reached - start, seconds)
         if not self._stopping:
@@ -306,7 +253,7 @@ class Supervisor:
         # either the worker has seen the flag or we see its row.
         time.sleep(0.002)
         self._pool.clear()
-        rows = [self._run.rows[p] for worker in self._workers for p in _in_worker(worker)]
+        rows = [self._run.rows[p] for worker in self._workers for p in worker.unwritten]
         self._record.stop(reason, message, chunks=self._pool.held.items(), rows=rows)
         self._end_workers(waiting_only=self._disk.read(self._cancelled) is None)
 
@@ -323,12 +270,7 @@ class Supervisor:
             os.close(worker.groups)
         for worker in self._workers:
             os.waitpid(worker.pid, 0)
-            self._kill_group(worker)
-
-    def _kill_group(self, worker: _Worker) -> None:
-        """End what the user's code left running."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(worker.pid, signal.SIGKILL)
+            worker.kill_group()
 
     # -- what befalls workers --------------------------------------------------------------
 
@@ -338,7 +280,7 @@ class Supervisor:
             if pid:
                 self._bury(worker, status)
 
-    def _bury(self, worker: _Worker, status: int) -> None:
+    def _bury(self, worker: Worker, status: int) -> None:
         """Settle the row that a dead worker was on, put its others back, replace it."""
         self._drain(worker)
         self._workers.remove(worker)
@@ -346,9 +288,9 @@ class Supervisor:
             self._selector.unregister(worker.reports)
         os.close(worker.groups)
         os.close(worker.reports)
-        self._kill_group(worker)
+        worker.kill_group()
         if not worker.ready:
-            self._stop_early("load_failed", worker.page.text or _death(status)[1])
+            self._stop_early("load_failed", worker.page.text or death(status)[1])
             return
         if self._stopping and self._disk.read(self._cancelled) is not None:
             return  # ended by us, in the middle of a row that is cancelled like the others
@@ -357,14 +299,14 @@ class Supervisor:
         if not self._stopping:
             self._start_worker(worker.number)
 
-    def _drain(self, worker: _Worker) -> None:
+    def _drain(self, worker: Worker) -> None:
         """Take the reports that it sent before it died."""
         os.set_blocking(worker.reports, False)
         with contextlib.suppress(BlockingIOError, KeyError):
             while worker.ready and worker.group:
                 self._receive(worker)
 
-    def _settle_group(self, worker: _Worker, status: int) -> None:
+    def _settle_group(self, worker: Worker, status: int) -> None:
         position = worker.page.row[0]
         written = max(worker.group.start, worker.page.written)
         self._pool.settle(range(worker.group.start, written))
@@ -377,9 +319,9 @@ class Supervisor:
             self._pool.give_back(range(position + 1, worker.group.stop))
             self._pool.give_back(range(written, position))
 
-    def _write_crash(self, worker: _Worker, status: int) -> None:
+    def _write_crash(self, worker: Worker, status: int) -> None:
         position, attempt, start, offset = worker.page.row
-        cause, message = _death(status)
+        cause, message = death(status)
         console = jobfolder.console_of(worker.outcomes)
         length = self._length(console) - offset
         frame = FrameBuilder(bytes.fromhex(self._run.uuid))
@@ -415,20 +357,3 @@ class Supervisor:
                 console=jobfolder.console_of(worker.outcomes),
                 log_offset=offset,
             )
-
-
-def _in_worker(worker: _Worker) -> range:
-    """Positions that a worker has begun and whose outcomes are not written yet."""
-    position = worker.page.row[0]
-    if not worker.group or position not in worker.group:
-        return range(0)
-    return range(max(worker.group.start, worker.page.written), position + 1)
-
-
-def _death(status: int) -> tuple[str, str]:
-    """Say how a process ended: cause and sentence."""
-    if os.WIFSIGNALED(status):
-        name = signal.Signals(os.WTERMSIG(status)).name
-        return name, f"the process died of {name} (signal {os.WTERMSIG(status)})"
-    code = os.WEXITSTATUS(status)
-    return f"exit_{code}", f"the process ended itself with exit status {code}, without an answer"

@@ -1,0 +1,40 @@
+"""The two lines at a submission: what was started, and where its results will be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from slurmapply.preparing import RunPlan
+
+
+def announcement(name: str, folder: Path, plan: RunPlan, described: str) -> str:
+    """Say how many rows run at a time, on what, and how to find them again."""
+    rows = _counted(plan.rows, "row", "rows")
+    return (
+        f"{name}: {rows}, {_at_a_time(plan)}, {described}\n"
+        f'results: {with_home(folder)}    later, anywhere: SlurmJob.open("{name}")'
+    )
+
+
+def _at_a_time(plan: RunPlan) -> str:
+    if plan.backend == "inline":
+        return "one after another"
+    workers = f"{min(plan.rows, plan.workers)} at a time"
+    if plan.backend == "local":
+        return workers
+    nodes = _counted(plan.tasks, "node", "nodes")
+    return f"{workers} ({nodes} x {_counted(plan.resources.processes, 'process', 'processes')})"
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"1 {one}" if number == 1 else f"{number} {many}"
+
+
+def with_home(path: Path) -> str:
+    """Write a path with ~ for the user's home."""
+    try:
+        return f"~/{path.relative_to(Path.home())}"
+    except (ValueError, RuntimeError):
+        return str(path)
