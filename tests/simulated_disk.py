@@ -86,12 +86,14 @@ KILLS = (Fate.KILLED_BEFORE, Fate.KILLED_AFTER, Fate.KILLED_TORN)
 class Fault:
     """A fate and the number of the system call at which it comes.
 
-    `pause` is for how many steps of the others a zombie stands still.
+    `pause` is for how many steps of the others a zombie stands still; `then` comes to a task
+    that was told to stop, at its first call after it has said so.
     """
 
     at: int
     fate: Fate
     pause: int = 0
+    then: Fate | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class Scenario:
     batch
         Rows that a worker collects before it writes a frame.
     faults
-        What befalls lives, by (task, life).
+        What befalls lives, by (task, life); in a retry by (task + 3, life).
     order
         Who goes on: each byte says who (modulo 8) and for how many steps more (divided by 8);
         when it is used up, the same for as long as possible.
@@ -370,6 +372,8 @@ class Actor:
     ----------
     result
         How it ended: "done", "stopped", "gave up", "refused: ..." or "killed"; empty before.
+    began_at, ended_at
+        The steps at which it did.
     last_look
         The step at which it last began to look for something to do.
     """
@@ -389,6 +393,7 @@ class Actor:
     impatient: bool = False
     loop: TaskLoop | None = None
     result: str = ""
+    began_at: int = -1
     last_look: int = -1
     ended_at: int = -1
 
@@ -433,6 +438,7 @@ class Simulation:
         self.steps = 0
         self.zombies = False
         self.retried = False
+        self.empty_claims = 0
         self.cancelled_at: int | None = None
         self.evaluations: list[tuple[int, int, Life]] = []
         self.row_lists: list[tuple[int, RowNumbers]] = []
@@ -477,12 +483,12 @@ class Simulation:
 
     def _submit(self, run: int, submission: str, tasks: Any) -> None:
         for task in tasks:
-            fault = self.scenario.faults.get((task, 0)) if not run else None
+            fault = self.scenario.faults.get((task + 3 * run, 0))
             self.actors.append(Actor(run, Life(submission, task, 0), fault))
 
     def _start_again(self, actor: Actor) -> None:
         life = actor.life._replace(life=actor.life.life + 1)
-        fault = self.scenario.faults.get((life.task, life.life))
+        fault = self.scenario.faults.get((life.task + 3 * actor.run, life.life))
         if life.life + 1 == _LIVES and fault is not None and fault.fate is not Fate.REPLY_LOST:
             fault = None  # the last life is spared, so that there is an end
         self.actors.append(Actor(actor.run, life, fault, late=self.scenario.late))
@@ -530,6 +536,7 @@ class Simulation:
             self.kill()
         elif fate is Fate.STOPPED:
             actor.signalled = True
+            actor.fault = fault
         elif fate is Fate.ZOMBIE:
             actor.zombie = self.zombies = True
             actor.paused_until = self.steps + fault.pause
@@ -619,7 +626,7 @@ class Simulation:
             left=frozenset(r for r in range(self.scenario.rows) if not self.on_disk(r)),
             kept=frozenset(row for a in stopping if a.loop for row in a.loop.kept),
             stopped_at=max((a.loop.stopped_at for a in stopping if a.loop), default=0),
-            looked_at=max(a.last_look for a in self.actors if a not in stopping),
+            looked_at=max((a.last_look for a in self.actors if a not in stopping), default=-1),
         )
 
     def _whose_turn(self, ready: list[Actor]) -> Actor:
@@ -653,6 +660,7 @@ class Simulation:
     def _work(self, actor: Actor) -> str:
         """Do what ``worker.__main__`` does."""
         disk, number, scenario = self.disk, actor.run, self.scenario
+        actor.began_at = self.steps
         refuse_if_over(disk, number)
         adopt(disk, number, {"kind": "slurm", "job_id": actor.life.submission, "cluster": ""})
         rows = fix_rows(disk, UUID, scenario.rows, number, "left" if number else "all")
@@ -693,7 +701,7 @@ class Simulation:
         if claim is None:
             return
         assert not sealed, f"{actor.life} claimed rows of a run that is sealed"
-        assert any(claim.positions), "a claim has something to do"
+        self.empty_claims += not any(claim.positions)
         self.hold(actor, claim.chunk, claim.generation)
 
     def hold(self, actor: Actor, chunk: int, generation: int) -> None:

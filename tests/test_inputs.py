@@ -201,7 +201,7 @@ def test_cells_of_a_mapping_of_columns(column: Any, cells: list[Any]) -> None:
     assert all(map(same, read, cells)), read
 
 
-class ForeignArray:
+class PlainArray:
     """An array as other libraries have it: its elements are arrays again."""
 
     def __init__(self, numbers: Any) -> None:
@@ -212,7 +212,11 @@ class ForeignArray:
         return self.numbers
 
     def __iter__(self) -> Any:
-        return (ForeignArray(number) for number in self.numbers)
+        return (type(self)(number) for number in self.numbers)
+
+
+class ForeignArray(PlainArray):
+    """One that can give its elements."""
 
     def tolist(self) -> Any:
         return self.numbers.tolist()
@@ -221,6 +225,7 @@ class ForeignArray:
 def test_numbers_come_out_of_other_libraries_arrays() -> None:
     assert only_column({"a": ForeignArray([1.5, 2.5])}) == [1.5, 2.5]
     assert values_of(read_items(ForeignArray([1, 2]))) == [1, 2]
+    assert [type(each) for each in values_of(read_items(PlainArray([1])))] == [PlainArray]
     matrix = values_of(read_items(ForeignArray([[1, 2], [3, 4]])))
     assert [type(row) for row in matrix] == [ForeignArray, ForeignArray]
 

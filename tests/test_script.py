@@ -241,6 +241,14 @@ def test_a_python_of_another_version_is_passed_over(folder: Path) -> None:
     assert "argument: worker.pyz\n" in done.stdout, done.stderr
 
 
+def test_a_python_that_vanishes_is_not_blamed_on_setup(folder: Path) -> None:
+    (folder / "bin" / "the python").write_text('#!/bin/bash\nrm "$0"\n')
+    done = execute(script(folder), folder)
+    assert done.returncode == 127
+    assert "the python" in done.stderr
+    assert "setup" not in done.stderr
+
+
 def test_a_real_python_is_asked_for_its_version(folder: Path) -> None:
     (folder / "worker.pyz").write_text("import sys; print(sys.version_info[:2])")
     command = ["worker.pyz"]

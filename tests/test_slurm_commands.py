@@ -163,7 +163,17 @@ def test_bytes_that_are_no_text_do_no_harm() -> None:
 
 
 def test_a_command_reads_nothing() -> None:
-    assert run(["cat"], timeout=5).stdout == ""
+    code = "from slurmapply.schedulers.command import run; print(repr(run(['cat']).stdout))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input="typed",
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
+    )
+    assert done.stdout == "''\n"
 
 
 SCRUBBED = (

@@ -267,7 +267,7 @@ def test_other_ends_speak_for_themselves(word: str) -> None:
                 "sbatch: error: AssocMaxWallDurationPerJobLimit\nsbatch: error: Batch job submission"
                 " failed: Job violates accounting/QOS policy (job submit limit, ..."
             ),
-            "smaller time=",
+            "does not allow that much",
         ),
         ("Job violates accounting/QOS policy (job submit limit, user's", "fewer nodes="),
         (

@@ -95,15 +95,21 @@ class Collector:
         self._loaded: tuple[Frame, FrameValues] | None = None
 
     def value(self, row: int) -> Any:
-        """Give the value of a row that is ok, or a RowError when it cannot be unpickled here."""
+        """Give the value of a row that is ok, or a RowError when it cannot be unpickled here.
+
+        Raises
+        ------
+        FormatError
+            It is damaged; the row counts as not done from now on.
+        UntrustedFolderError
+            Others could have written it.
+        """
         found = self._follower.outcomes.find(row)
         if found is None:
             raise LookupError(f"row {row} has no outcome")
-        frame, index = found
+        values = self._values(found[0])
         try:
-            return self._values(frame).value(index)
-        except FormatError as error:
-            return RowError(str(error), row=row, status=RowStatus.UNFINISHED, cause="damaged")
+            return values.value(found[1])
         except Exception as error:  # noqa: BLE001  # unpickling runs the user's code
             return RowError(
                 f"row {row}: its value cannot be loaded here ({type(error).__name__}: {error}). "
@@ -159,18 +165,27 @@ class Collector:
         RowsFailedError
             Rows are not ok and `errors` is "raise".
         """
+        values = self._values_of_ok_rows()
         bad = self.bad_rows(state, snapshot=snapshot)
         if bad and errors == "raise":
             raise self.refusal(bad, state)
-        values: list[Any] = [None] * self._job["rows"]
-        for row in self._by_frame():
-            values[row] = self.value(row)
         for row in bad:
             values[row] = self.error(row, state)
         unread = [row for row, value in enumerate(values) if _is_unread(value)]
         if unread and errors == "raise":
             raise values[unread[0]]
         return values
+
+    def _values_of_ok_rows(self) -> list[Any]:
+        """Read all values; a damaged frame is forgotten, and its rows looked for elsewhere."""
+        while True:
+            values: list[Any] = [None] * self._job["rows"]
+            try:
+                for row in self._by_frame():
+                    values[row] = self.value(row)
+            except FormatError:
+                continue
+            return values
 
     def _by_frame(self) -> Iterable[int]:
         """Rows that are ok, in the order in which their values stand on the disk."""

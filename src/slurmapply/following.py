@@ -57,14 +57,25 @@ class Questions:
     _last_look: float | None = None
     absent_since: float | None = None
 
-    def restart(self, now: float, *, news: bool) -> None:
-        """Note a look at the job; news from the folder make a question unnecessary."""
-        quiet = self._last_look is None or now - self._last_look > _FIRST_QUESTION_AFTER
+    def note_look(self, now: float, *, news: bool, waiting: bool) -> None:
+        """Note a look at the job.
+
+        Parameters
+        ----------
+        now
+            The time, in seconds of a clock that only goes on.
+        news
+            The folder showed something new, so that nothing needs to be asked.
+        waiting
+            The look is one of many; a lone one after two quiet seconds asks at once.
+        """
+        first = self._last_look is None
+        quiet = first or now - (self._last_look or now) > _FIRST_QUESTION_AFTER
         self._last_look = now
-        if news:
+        if news or (waiting and first):
             self._pause = _FIRST_QUESTION_AFTER
             self._next = now + self._pause
-        elif quiet:
+        elif quiet and not waiting:
             self._next = now
 
     def due(self, now: float) -> bool:
@@ -153,13 +164,15 @@ class Follower:
         """The outcomes that count."""
         return self.survey.outcomes
 
-    def look(self, *, ask: bool = True) -> JobState:
+    def look(self, *, ask: bool = True, waiting: bool = False) -> JobState:
         """Look at the folder, ask the batch system if need be and allowed, and judge.
 
         Parameters
         ----------
         ask
             False: never ask.
+        waiting
+            The caller looks again and again until the job's end.
         """
         latest = self._latest_run()
         news = bool(self.survey.update(range(latest + 1))) or latest != self._asked_of_run
@@ -170,7 +183,7 @@ class Follower:
         self.run = self._view_run(latest)
         now = time.monotonic()
         if ask:
-            self._questions.restart(now, news=news)
+            self._questions.note_look(now, news=news, waiting=waiting)
         state = self._judge(now)
         if ask and state not in OVER and self.run.submission and self._questions.due(now):
             self._ask(self.run.submission, now)

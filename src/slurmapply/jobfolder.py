@@ -250,7 +250,11 @@ class FolderDisk:
                 "copied in part?",
                 path=self.path,
             )
-        check_owner(os.fstat(file.fileno()), self.path / name, trust=self._trust)
+        try:
+            check_owner(os.fstat(file.fileno()), self.path / name, trust=self._trust)
+        except UntrustedFolderError:
+            file.close()
+            raise
         return file
 
     def names(self, folder: str) -> list[str]:

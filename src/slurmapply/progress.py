@@ -54,7 +54,7 @@ def looks(follower: Follower, timeout: float | None) -> Iterator[JobState]:
     """
     begin = time.monotonic()
     while True:
-        state = follower.look()
+        state = follower.look(waiting=True)
         yield state
         if state in OVER:
             return

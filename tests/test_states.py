@@ -1,0 +1,136 @@
+"""States are judged by evidence, and the batch system is asked as seldom as possible."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from slurmapply.following import Questions
+from slurmapply.schedulers.base import Answer, Phase, TaskState
+from slurmapply.states import (
+    NOT_OK,
+    OVER,
+    SETTLED,
+    STATUS_CODES,
+    STATUS_OF_CODE,
+    Evidence,
+    JobState,
+    Presence,
+    RowStatus,
+    job_state,
+)
+
+NOTHING = Evidence(
+    submitted=True,
+    settled=False,
+    cancelled=False,
+    started=False,
+    ended=False,
+    presence=Presence.NOT_ASKED,
+    files_may_come=False,
+)
+
+
+def changed(**what: object) -> Evidence:
+    from dataclasses import replace
+
+    return replace(NOTHING, **what)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "state"),
+    [
+        (changed(submitted=False), JobState.PREPARED),
+        (changed(), JobState.QUEUED),
+        (changed(presence=Presence.WAITING), JobState.QUEUED),
+        (changed(started=True), JobState.RUNNING),
+        (changed(presence=Presence.RUNNING), JobState.RUNNING),
+        (changed(settled=True, presence=Presence.RUNNING), JobState.FINISHED),
+        (changed(settled=True, cancelled=True), JobState.FINISHED),
+        (changed(ended=True, started=True), JobState.FINISHED),
+        (changed(ended=True, cancelled=True), JobState.CANCELLED),
+        (changed(presence=Presence.ABSENT), JobState.FINISHED),
+        (changed(presence=Presence.ABSENT, files_may_come=True), JobState.STOPPING),
+        (changed(presence=Presence.ABSENT, cancelled=True), JobState.CANCELLED),
+        (changed(cancelled=True, presence=Presence.RUNNING), JobState.STOPPING),
+        (changed(presence=Presence.NO_ANSWER), JobState.UNKNOWN),
+        (changed(presence=Presence.NO_ANSWER, started=True), JobState.UNKNOWN),
+        (changed(presence=Presence.NO_ANSWER, settled=True), JobState.FINISHED),
+    ],
+)
+def test_the_table_of_states(evidence: Evidence, state: JobState) -> None:
+    assert job_state(evidence) is state
+
+
+def test_no_answer_never_ends_a_job_that_may_be_alive() -> None:
+    flags = itertools.product([False, True], repeat=3)
+    for cancelled, started, files_may_come in flags:
+        for presence in set(Presence) - {Presence.ABSENT}:
+            state = job_state(
+                changed(
+                    cancelled=cancelled,
+                    started=started,
+                    files_may_come=files_may_come,
+                    presence=presence,
+                )
+            )
+            assert state not in OVER
+
+
+def test_every_settled_status_has_a_code_of_its_own() -> None:
+    assert set(STATUS_CODES) == SETTLED
+    assert {STATUS_OF_CODE[code] for code in STATUS_CODES.values()} == SETTLED
+    assert set(RowStatus) - NOT_OK == {RowStatus.OK, RowStatus.PENDING, RowStatus.RUNNING}
+
+
+RUNNING = Answer(known=True, tasks=(TaskState("7", 0, Phase.RUNNING, "RUNNING"),))
+
+
+def ask_in_a_loop(questions: Questions, seconds: float, step: float, *, waiting: bool) -> int:
+    asked = 0
+    for tick in range(int(seconds / step)):
+        now = 1000 + tick * step
+        questions.note_look(now, news=False, waiting=waiting)
+        if questions.due(now):
+            questions.note(RUNNING, now)
+            asked += 1
+    return asked
+
+
+def test_a_tight_loop_of_ten_minutes_asks_at_most_twenty_times() -> None:
+    assert 10 <= ask_in_a_loop(Questions(), 600, 0.01, waiting=False) <= 20
+    assert 10 <= ask_in_a_loop(Questions(), 600, 0.5, waiting=True) <= 20
+
+
+def test_a_wait_asks_nothing_in_its_first_two_seconds() -> None:
+    assert ask_in_a_loop(Questions(), 1.9, 0.02, waiting=True) == 0
+
+
+def test_lone_looks_always_ask() -> None:
+    assert ask_in_a_loop(Questions(), 60, 3, waiting=False) == 20
+
+
+def test_news_from_the_folder_spare_the_question() -> None:
+    questions = Questions()
+    for tick in range(1000):
+        now = 1000 + tick
+        questions.note_look(now, news=True, waiting=True)
+        assert not questions.due(now)
+
+
+def test_a_failed_answer_keeps_what_was_known_and_ends_nothing() -> None:
+    questions = Questions()
+    questions.note(RUNNING, 10)
+    questions.note(Answer(known=False, error="Socket timed out"), 20)
+    assert questions.answer == Answer(known=False, tasks=RUNNING.tasks, error="Socket timed out")
+    assert questions.answered_at == 10
+    assert questions.absent_since is None
+
+
+def test_absence_counts_from_the_first_good_answer_without_the_job() -> None:
+    questions = Questions()
+    questions.note(RUNNING, 10)
+    questions.note(Answer(known=True), 20)
+    questions.note(Answer(known=True), 30)
+    assert questions.absent_since == 20
