@@ -50,7 +50,7 @@ from slurmapply.worker.run import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from slurmapply.rows import RowNumbers
     from slurmapply.worker.claims import Claim
@@ -386,6 +386,7 @@ class Actor:
     thread: threading.Thread | None = None
     calls: int = 0
     signalled: bool = False
+    after_stop: Fate | None = None
     zombie: bool = False
     dead: bool = False
     paused_until: int = 0
@@ -536,7 +537,7 @@ class Simulation:
             self.kill()
         elif fate is Fate.STOPPED:
             actor.signalled = True
-            actor.fault = fault
+            actor.after_stop = fault.then
         elif fate is Fate.ZOMBIE:
             actor.zombie = self.zombies = True
             actor.paused_until = self.steps + fault.pause
@@ -900,6 +901,8 @@ class TaskLoop:
         self._record.stop(reason, "", chunks=chunks, rows=rows)
         self.kept = frozenset(rows)
         self.stopped_at = self._simulation.steps
+        if self._actor.after_stop is not None:
+            self._actor.fault = Fault(0, self._actor.after_stop)
         if self._simulation.scenario.slow and rows:
             self._actor.paused_until = MOST_STEPS
 

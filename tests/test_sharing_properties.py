@@ -6,11 +6,16 @@ judges every claim and every beginning of a row as it happens; the tests here ju
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import itertools
 import json
 import math
 import os
+import pickle
 import random
 import tempfile
+from bisect import bisect_right
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -26,7 +31,7 @@ from slurmapply import jobfolder
 from slurmapply.choice import Outcomes
 from slurmapply.chunks import dynamic_plan, static_plan, tasks_for
 from slurmapply.errors import FormatError
-from slurmapply.jobfolder import FolderDisk, parse_outcomes, parse_record
+from slurmapply.jobfolder import FolderDisk, parse_record
 from slurmapply.outcome import (
     KIND_BOOL,
     KIND_FLOAT,
@@ -41,14 +46,13 @@ from slurmapply.outcome_file import HEADER_SIZE
 from slurmapply.rows import RowNumbers
 from slurmapply.states import FAILED, OK_CODE, STATUS_OF_CODE, RowStatus
 from slurmapply.survey import Survey
-from slurmapply.worker.claims import Claim
+from slurmapply.worker.claims import Claim, ranges
 from slurmapply.worker.pool import Pool
 from tests.simulated_disk import (
     KILLS,
     OWNER,
     SECOND,
     UUID,
-    Actor,
     Fate,
     Fault,
     Scenario,
@@ -56,13 +60,13 @@ from tests.simulated_disk import (
     SimulatedSystem,
     Simulation,
     answer,
-    fails,
     simulate,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from slurmapply.chunks import ChunkPlan
     from slurmapply.outcome_file import Frame
 
 # The same examples each time: a failure in CI is a failure here.
@@ -191,7 +195,11 @@ def check_no_row_ran_twice_in_vain(simulation: Simulation) -> None:
 
 def scenarios(*fates: Fate, lives: int = 3, **fixed: Any) -> st.SearchStrategy[Scenario]:
     faults = st.builds(
-        Fault, at=st.integers(1, 80), fate=st.sampled_from(fates), pause=st.integers(0, 200)
+        Fault,
+        at=st.integers(1, 80),
+        fate=st.sampled_from(fates),
+        pause=st.integers(0, 200),
+        then=st.sampled_from([None, *(fate for fate in fates if fate in KILLS)]),
     )
     places = st.tuples(st.integers(0, lives - 1), st.integers(0, 1))
     varied: dict[str, Any] = {
@@ -357,3 +365,462 @@ def test_rows_in_the_workers_of_a_stopping_task_wait_for_its_end_or_its_next_lif
             check_end(simulation)
             waited += any(still.left & still.kept for still in simulation.standstills)
     assert waited
+
+
+# -- the disk ------------------------------------------------------------------------------
+
+NAMES = ("run_0/a", "run_0/b", "run_0/c", "run_0/d")
+FOLDERS = ("run_0", "run_0/claims", "run_7")
+calls = st.lists(
+    st.one_of(
+        st.tuples(st.just("publish"), st.sampled_from(NAMES), st.binary(max_size=3)),
+        st.tuples(st.just("append"), st.sampled_from(NAMES), st.binary(max_size=3)),
+        st.tuples(st.just("link"), st.sampled_from(NAMES), st.sampled_from(NAMES)),
+        st.tuples(st.just("read"), st.sampled_from(NAMES)),
+        st.tuples(st.just("names"), st.sampled_from(FOLDERS)),
+        st.tuples(st.just("lose a reply")),
+    ),
+    max_size=12,
+)
+
+
+@many
+@given(calls, st.booleans())
+def test_the_simulated_disk_does_what_a_real_folder_does(
+    script: list[tuple[Any, ...]], links: bool
+) -> None:
+    system = SimulatedSystem(links=links)
+    with system.patched():
+        simulated = play(SimulatedDisk(), script, lambda: setattr(system, "lose_reply", True))
+    with tempfile.TemporaryDirectory() as folder, unreliable_links(works=links) as lose_reply:
+        real = play(FolderDisk(Path(folder)), script, lose_reply)
+    assert simulated == real
+
+
+def play(
+    disk: FolderDisk, script: Iterable[tuple[Any, ...]], lose_reply: Callable[[], None]
+) -> list[Any]:
+    disk.make_folder("run_0")
+    answers: list[Any] = []
+    for call, *arguments in script:
+        if call == "lose a reply":
+            lose_reply()
+        elif call != "link" or disk.read(arguments[0]) is not None:
+            answers.append(getattr(disk, call)(*arguments))
+    answers += [disk.read(name) for name in NAMES]
+    answers.append(disk.names("run_0"))
+    return [sorted(a) if isinstance(a, list) else a for a in answers]
+
+
+@contextlib.contextmanager
+def unreliable_links(*, works: bool) -> Iterator[Callable[[], None]]:
+    """Make link(2) fail as on a disk without links, or lose its reply when told so."""
+    link = os.link
+    lost: list[bool] = []
+
+    def unreliable(*arguments: Any, **keywords: Any) -> None:
+        if not works:
+            raise PermissionError(errno.EPERM, "no links here")
+        link(*arguments, **keywords)
+        if lost:
+            lost.clear()
+            raise OSError(errno.EIO, "reply lost")
+
+    with mock.patch.object(os, "link", unreliable):
+        yield lambda: lost.append(True)
+
+
+@given(st.binary(min_size=1, max_size=50), st.lists(st.integers(1, 9), max_size=40))
+@some
+def test_a_write_that_is_cut_short_goes_on_where_it_stopped(data: bytes, cuts: list[int]) -> None:
+    written = bytearray()
+
+    def short(_descriptor: int, view: memoryview) -> int:
+        size = cuts.pop() if cuts else len(view)
+        written.extend(view[:size])
+        return len(view[:size])
+
+    with mock.patch.object(os, "write", short):
+        jobfolder.write_all(1, data)
+    assert written == data
+
+
+# -- damaged outcomes ----------------------------------------------------------------------
+
+OUTCOMES = "run_0/outcomes_0_0_0_abcd.rec"
+VALUES: dict[int, Any] = {
+    0: 1.5, 1: 2.5, 2: True, 3: None, 4: "four", 5: -5, 6: [6], 7: Failure("ValueError", "row 7"),
+    8: 8, 9: 9,
+}  # fmt: skip
+GROUPS = ((0, 1), (2, 3, 4, 5, 6, 7), (9, 8))
+KINDS = {bool: KIND_BOOL, int: KIND_INT, float: KIND_FLOAT, type(None): KIND_NONE}
+
+
+def frame_of(rows: Sequence[int], uuid: str = UUID) -> bytes:
+    frame = FrameBuilder(bytes.fromhex(uuid))
+    for row in rows:
+        value = VALUES[row]
+        if isinstance(value, Failure):
+            frame.add_failure(row, 1, RowStatus.ERROR, value, Measures())
+        else:
+            kind = KINDS.get(type(value), KIND_PICKLE)
+            stored = pickle.dumps(value) if kind == KIND_PICKLE else value
+            frame.add(row, 1, kind, stored, Measures(start=row))
+    return frame.take()
+
+
+FRAMES = tuple(frame_of(rows) for rows in GROUPS)
+CONTENT = b"".join(FRAMES)
+ENDS = tuple(itertools.accumulate(map(len, FRAMES)))
+
+
+def survey_of(content: bytes) -> tuple[Survey, dict[int, Any]]:
+    """Read an outcomes file with this content: the survey, and the value of each settled row."""
+    system = SimulatedSystem()
+    with system.patched():
+        disk = SimulatedDisk()
+        disk.make_folder("run_0")
+        disk.append(OUTCOMES, content)
+        survey = Survey(disk, UUID, len(VALUES))
+        survey.update([0])
+        values = values_of(survey)
+    return survey, values
+
+
+def values_of(survey: Survey) -> dict[int, Any]:
+    found = {}
+    for frame in tuple(survey.outcomes.frames):
+        try:
+            values = survey.values(frame)
+        except FormatError:
+            continue
+        for index, row in enumerate(frame.columns["row"]):
+            ok = frame.columns["status"][index] == OK_CODE
+            found[row] = values.value(index) if ok else values.failure(index)
+    settled = {row for row in range(len(VALUES)) if survey.outcomes.status_code(row)}
+    assert settled == found.keys()
+    return found
+
+
+def is_true(values: dict[int, Any]) -> bool:
+    return all(
+        value == VALUES[row] and type(value) is type(VALUES[row]) for row, value in values.items()
+    )
+
+
+def test_a_file_cut_at_any_byte_gives_all_rows_that_are_complete_and_no_other() -> None:
+    for size in range(len(CONTENT) + 1):
+        survey, values = survey_of(CONTENT[:size])
+        complete = [
+            row for rows, end in zip(GROUPS, ENDS, strict=True) if end <= size for row in rows
+        ]
+        assert sorted(values) == sorted(complete)
+        assert is_true(values)
+        assert not survey.damage, "an end that is still being written is no damage"
+
+
+def test_a_file_that_grows_byte_by_byte_is_read_as_one_that_is_complete() -> None:
+    system = SimulatedSystem()
+    with system.patched():
+        disk = SimulatedDisk()
+        disk.make_folder("run_0")
+        survey = Survey(disk, UUID, len(VALUES))
+        new = 0
+        for byte in CONTENT:
+            disk.append(OUTCOMES, bytes([byte]))
+            new += survey.update([0])
+        assert new == len(GROUPS)
+        assert sorted(values_of(survey)) == sorted(VALUES)
+        assert not survey.damage
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_a_bit_flipped_in_any_byte_costs_its_frame_at_most_or_what_follows_a_header(
+    bit: int,
+) -> None:
+    for place in range(len(CONTENT)):
+        content = bytearray(CONTENT)
+        content[place] ^= 1 << bit
+        survey, values = survey_of(bytes(content))
+        assert is_true(values)
+        hit = bisect_right(ENDS, place)
+        in_header = place - (ENDS[hit - 1] if hit else 0) < HEADER_SIZE
+        lost = GROUPS[hit:] if in_header else GROUPS[hit : hit + 1]
+        assert sorted(values) == sorted(VALUES.keys() - {row for rows in lost for row in rows})
+        assert survey.damage or not in_header
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_damage_of_a_table_or_of_values_is_reported(bit: int) -> None:
+    for place in range(len(CONTENT)):
+        content = bytearray(CONTENT)
+        content[place] ^= 1 << bit
+        reported = []
+        system = SimulatedSystem()
+        with system.patched():
+            disk = SimulatedDisk()
+            disk.make_folder("run_0")
+            disk.append(OUTCOMES, bytes(content))
+            survey = Survey(disk, UUID, len(VALUES))
+            survey.update([0])
+            reported += survey.damage
+            for frame in tuple(survey.outcomes.frames):
+                try:
+                    survey.values(frame)
+                except FormatError as error:
+                    reported.append(str(error))
+        assert reported
+        assert all(OUTCOMES in text for text in reported)
+
+
+@many
+@given(st.integers(0, len(CONTENT)), st.integers(0, 200), st.binary(max_size=200))
+def test_garbage_in_the_middle_of_a_file_never_gives_a_wrong_value(
+    start: int, length: int, garbage: bytes
+) -> None:
+    content = CONTENT[:start] + garbage + CONTENT[start + length :]
+    _, values = survey_of(content)
+    assert is_true(values)
+    before = [row for rows, end in zip(GROUPS, ENDS, strict=True) if end <= start for row in rows]
+    assert values.keys() >= set(before)
+
+
+def test_frames_of_another_job_are_not_read() -> None:
+    survey, values = survey_of(frame_of((0, 1)) + frame_of((2, 3), UUID[::-1]))
+    assert sorted(values) == [0, 1]
+    assert survey.damage
+
+
+# -- which outcome counts ------------------------------------------------------------------
+
+outcome_lists = st.lists(
+    st.tuples(
+        st.integers(0, 1),  # run
+        st.integers(0, 1),  # task
+        st.integers(0, 2),  # life
+        st.lists(
+            st.tuples(st.integers(0, 3), st.integers(1, 2), st.booleans()), min_size=1, max_size=4
+        ),
+    ),
+    max_size=8,
+)
+
+
+@many
+@given(outcome_lists, st.randoms(use_true_random=False))
+def test_which_outcome_counts_does_not_depend_on_the_order_of_reading(
+    files: list[tuple[int, int, int, list[tuple[int, int, bool]]]], shuffle: random.Random
+) -> None:
+    frames = frames_in(files)
+    expected = choices(frames, 4)
+    shuffle.shuffle(frames)
+    assert choices(frames, 4) == expected
+    for row in range(4):
+        candidates = [
+            (frame, index)
+            for frame in frames
+            for index, number in enumerate(frame.columns["row"])
+            if number == row
+        ]
+        found = expected[1 + row]
+        if candidates:
+            frame, index = min(candidates, key=lambda pair: preference(*pair))
+            assert found == (frame.origin, frame.offset, index)
+        else:
+            assert found is None
+
+
+def preference(frame: Frame, index: int) -> tuple[Any, ...]:
+    """Rank outcomes as design says it: the least is the one that counts."""
+    run, _, life, file = frame.origin
+    attempt = frame.columns["attempt"][index]
+    if frame.columns["status"][index] == OK_CODE:
+        return (0, -run, life, attempt, file, frame.offset, index)
+    latest = [-ord(letter) for letter in file]
+    return (1, -run, -life, -attempt, latest, -frame.offset, -index)
+
+
+def frames_in(files: Iterable[tuple[int, int, int, list[tuple[int, int, bool]]]]) -> list[Frame]:
+    system = SimulatedSystem()
+    with system.patched():
+        disk = SimulatedDisk()
+        for run in range(2):
+            disk.make_folder(f"run_{run}")
+        for number, (run, task, life, rows) in enumerate(files):
+            # A row stands once in a frame: each row gets a frame of its own.
+            for row, attempt, ok in rows:
+                frame = FrameBuilder(bytes.fromhex(UUID))
+                if ok:
+                    frame.add(row, attempt, KIND_INT, number, Measures())
+                else:
+                    failure = Failure(f"cause {number}", "")
+                    frame.add_failure(row, attempt, RowStatus.ERROR, failure, Measures())
+                disk.append(f"run_{run}/outcomes_{task}_{life}_0_{number:04x}.rec", frame.take())
+        survey = Survey(disk, UUID, 4)
+        survey.update(range(2))
+        return list(survey.outcomes.frames)
+
+
+# -- plans ---------------------------------------------------------------------------------
+
+row_counts = st.one_of(st.integers(0, 60), st.integers(0, 100_000))
+
+
+@many
+@given(row_counts, st.integers(1, 300), st.none() | st.integers(1, 50))
+def test_a_dynamic_plan_holds_every_position_once_in_chunks_that_never_grow(
+    rows: int, tasks: int, chunksize: int | None
+) -> None:
+    plan = dynamic_plan(rows, tasks, chunksize)
+    check_plan(plan, rows)
+    assert all(first >= second for first, second in pairwise(plan.sizes))
+    assert all(plan.sizes)
+    if chunksize is not None:
+        assert len(plan) == math.ceil(rows / chunksize)
+
+
+def check_plan(plan: ChunkPlan, rows: int) -> None:
+    positions = [p for chunk in range(len(plan)) for p in plan.positions(chunk)]
+    assert positions == list(range(rows))
+    assert len(plan.sizes) == len(plan)
+    for chunk in range(len(plan)):
+        for position in {*plan.positions(chunk)[:1], *plan.positions(chunk)[-1:]}:
+            assert plan.chunk_at(position) == chunk
+
+
+@many
+@given(row_counts, st.integers(1, 300))
+def test_a_dynamic_plan_needs_few_claims_and_leaves_no_long_last_chunk(
+    rows: int, tasks: int
+) -> None:
+    plan = dynamic_plan(rows, tasks)
+    # While more than 2T rows are left, T claims halve them; T claims more take T rows each time.
+    halvings = math.ceil(math.log2(rows / (2 * tasks))) if rows > 2 * tasks else 0
+    assert len(plan) <= tasks * (halvings + 2)
+    if rows > 4 * tasks:
+        assert len(plan) <= 2 * tasks * math.log2(rows / (2 * tasks)) + 2 * tasks
+    assert all(size == 1 for size in plan.sizes[-tasks:])
+    # No task gets more than half of its fair share at once.
+    assert max(plan.sizes, default=0) <= max(1, math.ceil(rows / (2 * tasks)))
+
+
+@many
+@given(row_counts, st.integers(1, 300), st.integers(1, 64))
+def test_a_static_plan_is_rslurms(rows: int, nodes: int, cpus: int) -> None:
+    tasks = tasks_for(rows, nodes, cpus)
+    plan = static_plan(rows, tasks, cpus)
+    check_plan(plan, rows)
+    if not rows:
+        assert tasks == 0
+        return
+    # slurm_apply.R of rslurm: nchunk, then the number of nodes that are needed.
+    nchunk = math.ceil(rows / nodes)
+    if rows < cpus * nodes:
+        nchunk = cpus
+    assert tasks == math.ceil(rows / nchunk)
+    assert plan.sizes == tuple(min(nchunk, rows - nchunk * task) for task in range(tasks))
+
+
+@many
+@given(st.sets(st.integers(0, 60)))
+def test_row_numbers_are_the_set_that_they_were_made_from(numbers: set[int]) -> None:
+    made = RowNumbers.of(numbers)
+    assert list(made) == sorted(numbers)
+    assert len(made) == len(numbers)
+    assert RowNumbers(json.loads(json.dumps(made.ranges))) == made
+    assert [made[position] for position in range(len(made))] == sorted(numbers)
+    assert all(made.position(made[position]) == position for position in range(len(made)))
+    assert {number for number in range(-1, 62) if number in made} == numbers
+    assert all(first[1] < second[0] for first, second in pairwise(made.ranges))
+    with pytest.raises(IndexError):
+        made[len(made)]
+    with pytest.raises(IndexError):
+        made[-1]
+
+
+# -- the pool ------------------------------------------------------------------------------
+
+moves = st.lists(
+    st.tuples(st.sampled_from(["claim", "hand out", "report", "measure"]), st.integers(0, 99)),
+    max_size=60,
+)
+
+
+class Bookkeeper:
+    """Plays a pool through moves, and keeps its own books of every position."""
+
+    def __init__(self, rows: int, workers: int, *, static: bool, attempts: dict[int, int]) -> None:
+        self.plan = dynamic_plan(rows, 2)
+        self.attempts = attempts
+        self.pool = Pool(self.plan, workers, static=static, attempts=attempts)
+        self.unclaimed = list(range(len(self.plan)))
+        self.later: list[tuple[int, list[int]]] = []
+        self.claimed: set[int] = set()
+        self.settled: set[int] = set()
+        self.out: list[range] = []
+
+    def claim(self, number: int) -> None:
+        """Claim a chunk, all of it or some positions now and the others another time."""
+        if self.later and number % 2:
+            chunk, positions = self.later.pop()
+        elif self.unclaimed:
+            chunk = self.unclaimed.pop(number % len(self.unclaimed))
+            positions = list(self.plan.positions(chunk))
+            if number % 3 == 0 and positions[1:]:
+                self.later.append((chunk, positions[1::2]))
+                positions = positions[::2]
+        else:
+            return
+        self.claimed.update(positions)
+        self.pool.add(Claim(chunk, number, tuple(ranges(positions))))
+        assert self.pool.held[chunk] == number
+
+    def hand_out(self, _number: int) -> None:
+        group = self.pool.next_group()
+        left = self.claimed - self.settled - {p for handed in self.out for p in handed}
+        assert (group is None) == (not left)
+        if group is None:
+            return
+        positions, attempt = group
+        assert positions
+        assert set(positions) <= left
+        assert {self.attempts.get(p, 0) + 1 for p in positions} == {attempt}
+        self.out.append(positions)
+
+    def report(self, number: int) -> None:
+        if not self.out:
+            return
+        positions = self.out.pop(number % len(self.out))
+        reached = positions.start + number % (len(positions) + 1)
+        self.pool.settle(range(positions.start, reached))
+        self.settled.update(range(positions.start, reached))
+        self.pool.give_back(range(reached, positions.stop))
+
+    def measure(self, number: int) -> None:
+        self.pool.measured(number % 3, number / 1000)
+
+    def check(self) -> None:
+        out = sum(map(len, self.out))
+        assert len(self.pool) + out + len(self.settled) == len(self.claimed)
+        open_chunks = {self.plan.chunk_at(p) for p in self.claimed - self.settled}
+        assert self.pool.held.keys() == open_chunks
+
+
+@many
+@given(
+    st.integers(0, 40),
+    st.integers(1, 3),
+    st.booleans(),
+    st.dictionaries(st.integers(0, 39), st.integers(1, 2)),
+    moves,
+)
+def test_a_pool_accounts_for_every_position_and_mixes_no_attempts(
+    rows: int, workers: int, static: bool, attempts: dict[int, int], script: list[tuple[str, int]]
+) -> None:
+    keeper = Bookkeeper(rows, workers, static=static, attempts=attempts)
+    for move, number in script:
+        getattr(keeper, move.replace(" ", "_"))(number)
+        keeper.check()
+    keeper.pool.clear()
+    assert keeper.pool.next_group() is None
+    assert not len(keeper.pool)

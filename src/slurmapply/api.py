@@ -58,7 +58,7 @@ def _with_site_defaults(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **given: P.kwargs) -> R:
-        _refuse_unknown(function.__name__, given, signature.parameters)
+        _refuse_unknown(function.__name__, given, signature.parameters, args[:1])
         defaults = {k: v for k, v in load_defaults().items() if k in signature.parameters}
         options = merge_slurm_options(
             defaults.pop("slurm_options", None), _options_given(given.get("slurm_options"))
@@ -76,11 +76,15 @@ def _options_given(options: Any) -> Any:
     return options if hasattr(options, "items") else None
 
 
-def _refuse_unknown(name: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+def _refuse_unknown(
+    name: str, given: Mapping[str, Any], known: Mapping[str, Any], first: tuple[Any, ...]
+) -> None:
     for keyword in given:
         if keyword in known:
             continue
-        if keyword in _RSLURM:
+        if _takes(first, keyword):
+            hint = f"it is an argument of f, and goes into more_args={{{keyword!r}: ...}}"
+        elif keyword in _RSLURM:
             hint = f"rslurm's {keyword} is {_RSLURM[keyword]} here"
         else:
             near = difflib.get_close_matches(keyword, known, n=1)
@@ -88,6 +92,13 @@ def _refuse_unknown(name: str, given: Mapping[str, Any], known: Mapping[str, Any
         raise InvalidArgumentError(
             f"{name}() has no keyword {keyword!r}: {hint}.", argument=keyword
         )
+
+
+def _takes(first: tuple[Any, ...], keyword: str) -> bool:
+    try:
+        return keyword in inspect.signature(first[0]).parameters
+    except (IndexError, TypeError, ValueError):  # not given here, no function, a builtin
+        return False
 
 
 @_with_site_defaults

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from slurmapply import listing
@@ -64,7 +65,8 @@ def ids_to_wait_for(after: Any, backend: str) -> tuple[str, ...]:
     """Give the ids that a job must wait for: of those jobs that have not ended."""
     if after is None:
         return ()
-    jobs = [after] if isinstance(after, SlurmJob) else list(after)
+    several = isinstance(after, Iterable) and not isinstance(after, str)
+    jobs = list(after) if several else [after]
     ids: list[str] = []
     for job in jobs:
         if not isinstance(job, SlurmJob):

@@ -24,7 +24,7 @@ from slurmapply.states import (
     RowStatus,
     job_state,
 )
-from slurmapply.status import JobStatus, queue_entry
+from slurmapply.status import JobStatus, sorted_queue
 from slurmapply.survey import Survey
 
 if TYPE_CHECKING:
@@ -324,9 +324,9 @@ class Follower:
         return JobStatus(
             self._job["name"],
             state,
-            dict(counts),
+            {status.value: counts[status] for status in RowStatus if counts[status]},
             dict(causes.most_common()),
-            [queue_entry(task) for task in answer.tasks] if answer and asked else [],
+            sorted_queue(answer.tasks) if answer and asked else [],
             time.monotonic() - self._questions.answered_at if asked else 0.0,
             self._seconds_left(state),
             self._note(answer if asked else None),

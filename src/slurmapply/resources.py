@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,6 @@ from slurmapply.schedulers.script import check_syntax, default_template, render,
 from slurmapply.signature import check_count
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from slurmapply.schedulers.options import Options
 
 SCHEDULES = ("dynamic", "static")
@@ -138,11 +137,9 @@ def _as_given(value: Any, _name: str) -> Any:
 
 
 def _mapping(value: Any, name: str) -> dict[str, Any]:
-    from collections.abc import Mapping as AnyMapping  # noqa: PLC0415  # at run time only here
-
     if value is None:
         return {}
-    if not isinstance(value, AnyMapping):
+    if not isinstance(value, Mapping):
         raise InvalidArgumentError(
             f"{name}: a mapping of sbatch options is needed, as {{'qos': 'long'}}, not {value!r}.",
             argument=name,
@@ -164,7 +161,8 @@ def _schedule(value: Any, name: str) -> str:
 def _strings(value: Any, name: str) -> tuple[str, ...]:
     if value is None:
         return ()
-    entries = [value] if isinstance(value, (str, os.PathLike)) else list(value)
+    alone = isinstance(value, (str, os.PathLike))
+    entries: list[Any] = [value] if alone else [*value] if isinstance(value, Iterable) else [None]
     if not all(isinstance(entry, (str, os.PathLike)) for entry in entries):
         raise InvalidArgumentError(f"{name}: strings are needed, not {value!r}.", argument=name)
     return tuple(os.fspath(entry) for entry in entries)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from slurmapply.states import FAILED, NOT_OK, JobState, RowStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from slurmapply.schedulers.base import TaskState
 
@@ -144,8 +144,15 @@ def harmless(text: str) -> str:
     )
 
 
-def queue_entry(state: TaskState) -> dict[str, Any]:
-    """Give what the batch system says of a task as plain values."""
+def sorted_queue(states: Iterable[TaskState]) -> list[dict[str, Any]]:
+    """Give what the batch system says of tasks, those first that have something to say."""
+    return [
+        _queue_entry(state)
+        for state in sorted(states, key=lambda s: (not s.explanation, s.job_id, s.task or 0))
+    ]
+
+
+def _queue_entry(state: TaskState) -> dict[str, Any]:
     return {
         "job_id": state.job_id,
         "task": state.task,
