@@ -178,7 +178,7 @@ class _File:
     synced: int = 0
 
 
-class _OpenFile:
+class _OpenFile(contextlib.AbstractContextManager[Any]):
     """What `io.FileIO` is to `FolderDisk.create`."""
 
     def __init__(self, system: SimulatedSystem, descriptor: int) -> None:
@@ -190,9 +190,6 @@ class _OpenFile:
 
     def close(self) -> None:
         self._system.close(self._descriptor)
-
-    def __enter__(self) -> _OpenFile:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -270,7 +267,7 @@ class SimulatedSystem:
             if self._cached and file.writer is actor:
                 del file.content[file.synced :]
 
-    def open(self, name: str, flags: int, mode: int = 0o777, *, dir_fd: int) -> int:
+    def open(self, name: str, flags: int, _mode: int = 0o777, **_dir_fd: int) -> int:
         if flags & self.O_DIRECTORY:
             if name not in self.folders:
                 raise FileNotFoundError(errno.ENOENT, "no such folder", name)
@@ -320,7 +317,7 @@ class SimulatedSystem:
             inside = [name.removeprefix(folder) for name in self.files if name.startswith(folder)]
             return [name for name in reversed(inside) if "/" not in name]
 
-    def link(self, source: str, name: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+    def link(self, source: str, name: str, **_dir_fds: int) -> None:
         with self._call("link"):
             if not self._links:
                 raise PermissionError(errno.EPERM, "no links here", name)
@@ -334,19 +331,19 @@ class SimulatedSystem:
                 self.lose_reply = False
                 raise OSError(errno.EIO, "reply lost", name)
 
-    def unlink(self, name: str, *, dir_fd: int) -> None:
+    def unlink(self, name: str, **_dir_fd: int) -> None:
         with self._call("unlink"):
             del self.files[name]
             self.version += 1
 
-    def mkdir(self, name: str, mode: int, *, dir_fd: int) -> None:
+    def mkdir(self, name: str, _mode: int, **_dir_fd: int) -> None:
         if name in self.folders:
             raise FileExistsError(errno.EEXIST, "folder exists", name)
         self.folders.add(name)
 
     def urandom(self, size: int) -> bytes:
         self._random += 1
-        return (self._random * 0x9E3779B1 % 256**size).to_bytes(size, "big")
+        return (self._random * 0x9E3779B1 % (1 << 8 * size)).to_bytes(size, "big")
 
 
 class SimulatedDisk(FolderDisk):
@@ -807,8 +804,10 @@ class TaskLoop:
                 self._go_on(busy[self._turns % len(busy)])
             elif self.stop or not self._claims.waiting:
                 break
-            elif not self._simulation.wait(self._actor):
-                self._stop_early("gave up")
+            else:
+                self._sync()
+                if not self._simulation.wait(self._actor):
+                    self._stop_early("gave up")
         self._sync()
         self._record.finish(self.stop or "done")
         self.ended = True

@@ -49,6 +49,7 @@ _COMMENT = re.compile(r"<!-- (not run|varies): .+ -->")
 _DIFFERS = (
     (re.compile(r"\bprocess \d+"), "process N"),
     (re.compile(r"\b(Slurm|local) job [\w-]+"), r"\1 job N"),
+    (re.compile(r"\d+ at a time, on this machine"), "N at a time, on this machine"),
     (re.compile(r"about [\d.]+ (s|min|h) left"), "about N left"),
     (re.compile(r"\b[0-9a-f]{32}\b|\blocal-[0-9a-f]{8}\b"), "N"),
 )
@@ -301,7 +302,7 @@ def spelled_names() -> set[str]:
     constants = {
         value
         for name, value in vars(jobfolder).items()
-        if name.isupper() and isinstance(value, str) and name != "PREFIX"
+        if name.isupper() and isinstance(value, str) and name not in {"PREFIX", "RUN", "CLAIMS"}
     }
     arguments = {"run": 7, "chunk": 11, "generation": 13}
     made: list[str] = []
@@ -312,7 +313,8 @@ def spelled_names() -> set[str]:
             made += [found] if isinstance(found, str) else found
     life = jobfolder.Life("SUBMISSION", 3, 5)
     outcomes = life.outcomes(7, "WORKER")
-    made += [life.token(7), life.record(7), outcomes, jobfolder.console_of(outcomes)]
+    made += [life.token(7), life.record(7), outcomes]
+    made += [jobfolder.console_of(outcomes), jobfolder.beside_outcomes(outcomes)]
     options = run_options(slurm_name="x", tasks=1, run=7, cpus_per_node=1)
     made.append(str(options.as_dict()["output"]).replace("%a", "<task>"))
     made.append(jobfolder.run_script(0))
@@ -368,12 +370,59 @@ def test_every_keyword_is_in_the_reference() -> None:
 def test_every_method_of_a_job_is_in_the_reference() -> None:
     documented = table_column("docs/reference.md", "A job")
     members = [name for name in vars(SlurmJob) if not name.startswith("_")]
-    assert sorted({name.partition("(")[0].removeprefix("job.") for name in documented}) == sorted(
-        members
-    )
+    assert sorted(re.sub(r"^\w+\.|\(.*", "", name) for name in documented) == sorted(members)
 
 
 def test_every_feature_of_rslurm_is_in_the_table() -> None:
     page = (ROOT / "docs/coming-from-rslurm.md").read_text()
     rows = re.findall(r"^\| (\d+) \|.*\| (\S+) \|$", page, re.MULTILINE)
     assert rows == [(str(n), f"`test_row_{n:02}`") for n in range(1, 54)]
+    tests = (ROOT / "tests" / "test_rslurm_parity.py").read_text()
+    assert not [test for _, test in rows if f"def {test.strip('`')}_" not in tests]
+
+
+# -- layers --------------------------------------------------------------------------------------
+
+
+def read_layers() -> dict[str, tuple[set[str], set[str]]]:
+    """Give the layers of ARCHITECTURE.md: which others each may import, and its modules."""
+    blocks = read_blocks((ROOT / "ARCHITECTURE.md").read_text())
+    table = next(block for block in blocks if block.text.startswith("layer "))
+    rows = [re.split(r"\s{2,}", line) for line in table.lines[1:]]
+    return {
+        name: (set(others.split()) - {"-"} | {name}, set(modules.split()))
+        for name, others, modules in rows
+    }
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    """Give this package's modules that are imported when a module runs."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("slurmapply"):
+            inside = (node.module or "").split(".")[1:]
+            yield from inside[:1] or (alias.name for alias in node.names)
+
+
+def test_every_module_has_its_layer() -> None:
+    listed = [module for _, modules in read_layers().values() for module in modules]
+    assert sorted(listed) == sorted(
+        module.name for module in pkgutil.iter_modules(slurmapply.__path__)
+    )
+
+
+def test_imports_keep_to_the_layers() -> None:
+    layers = read_layers()
+    home = {module: layer for layer, (_, modules) in layers.items() for module in modules}
+    package = ROOT / "src" / "slurmapply"
+    wrong = []
+    for path in sorted(package.rglob("*.py")):
+        module = path.relative_to(package).parts[0].removesuffix(".py")
+        if module != "__init__":
+            allowed = layers[home[module]][0]
+            used = imported_modules(path)
+            wrong += [f"{path.name}: {name}" for name in used if home[name] not in allowed]
+    assert not wrong

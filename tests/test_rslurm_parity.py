@@ -182,7 +182,7 @@ def test_row_12_pkgs_are_imported_on_the_node() -> None:
 
 
 def test_row_13_libpaths_are_appended_and_may_be_missing(tmp_path: Path) -> None:
-    paths = [tmp_path / "missing", tmp_path]
+    paths = [f"{tmp_path}/missing", str(tmp_path)]
     job = slurm_call(lambda: list(sys.path), sys_path=paths, backend="local")
     assert job.result()[-1] == str(tmp_path)
     assert str(tmp_path / "missing") not in job.result()

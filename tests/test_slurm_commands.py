@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurmapply.errors import SchedulerError, SchedulerNotFoundError, SubmissionError
+from slurmapply.errors import (
+    SchedulerError,
+    SchedulerNotFoundError,
+    SubmissionError,
+    SubmissionUnknownError,
+)
 from slurmapply.schedulers import slurm
-from slurmapply.schedulers.base import Phase, Request, Submission, SubmissionUnknownError
+from slurmapply.schedulers.base import Phase, Request, Submission
 from slurmapply.schedulers.command import (
     boot_id,
     process_start_time,

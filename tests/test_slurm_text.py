@@ -264,8 +264,8 @@ def test_other_ends_speak_for_themselves(word: str) -> None:
         ),
         (
             (
-                "sbatch: error: AssocMaxWallDurationPerJobLimit\nsbatch: error: Batch job submission"
-                " failed: Job violates accounting/QOS policy (job submit limit, ..."
+                "sbatch: error: AssocMaxWallDurationPerJobLimit\n"
+                "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy"
             ),
             "does not allow that much",
         ),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from slurmapply.errors import SchedulerNotFoundError as SchedulerNotFoundError
     from slurmapply.errors import SlurmApplyError as SlurmApplyError
     from slurmapply.errors import SubmissionError as SubmissionError
+    from slurmapply.errors import SubmissionUnknownError as SubmissionUnknownError
     from slurmapply.errors import UntrustedFolderError as UntrustedFolderError
     from slurmapply.errors import WaitTimeoutError as WaitTimeoutError
     from slurmapply.grid import expand_grid as expand_grid
@@ -53,7 +54,7 @@ _HOME = {
     "errors": (
         "FormatError", "InvalidArgumentError", "JobAliveError", "JobExistsError",
         "JobFolderError", "JobNotFoundError", "NotPicklableError", "RowError", "RowsFailedError",
-        "SchedulerError", "SchedulerNotFoundError", "SlurmApplyError", "SubmissionError",
+        "SchedulerError", "SchedulerNotFoundError", "SlurmApplyError", "SubmissionError", "SubmissionUnknownError",
         "UntrustedFolderError", "WaitTimeoutError",
     ),
     "grid": ("expand_grid",),

@@ -25,6 +25,7 @@ from slurmapply.shipping import caller_outside, find_globals, large_parts
 from slurmapply.signature import check_call, function_name
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Mapping
 
 P = ParamSpec("P")
@@ -122,12 +123,12 @@ def slurm_apply(
     schedule: str = "dynamic",
     chunksize: int | None = None,
     setup: str | Iterable[str] = (),
-    python: str | None = None,
-    sys_path: str | Iterable[str] = (),
-    template: str | None = None,
+    python: str | os.PathLike[str] | None = None,
+    sys_path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
+    template: str | os.PathLike[str] | None = None,
     job_name: str | None = None,
     if_exists: str = "fail",
-    jobs_folder: str | Path = ".",
+    jobs_folder: str | os.PathLike[str] = ".",
     after: Any = None,
     backend: str = "auto",
     submit: bool = True,
@@ -259,12 +260,12 @@ def slurm_map(
     schedule: str = "dynamic",
     chunksize: int | None = None,
     setup: str | Iterable[str] = (),
-    python: str | None = None,
-    sys_path: str | Iterable[str] = (),
-    template: str | None = None,
+    python: str | os.PathLike[str] | None = None,
+    sys_path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
+    template: str | os.PathLike[str] | None = None,
     job_name: str | None = None,
     if_exists: str = "fail",
-    jobs_folder: str | Path = ".",
+    jobs_folder: str | os.PathLike[str] = ".",
     after: Any = None,
     backend: str = "auto",
     submit: bool = True,
@@ -324,12 +325,12 @@ def slurm_call(
     account: str | None = None,
     slurm_options: Mapping[str, Any] | None = None,
     setup: str | Iterable[str] = (),
-    python: str | None = None,
-    sys_path: str | Iterable[str] = (),
-    template: str | None = None,
+    python: str | os.PathLike[str] | None = None,
+    sys_path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
+    template: str | os.PathLike[str] | None = None,
     job_name: str | None = None,
     if_exists: str = "fail",
-    jobs_folder: str | Path = ".",
+    jobs_folder: str | os.PathLike[str] = ".",
     after: Any = None,
     backend: str = "auto",
     submit: bool = True,

@@ -12,7 +12,8 @@
     │   └── UntrustedFolderError  others could have written what would be executed (.path)
     ├── SchedulerError            a batch system's command failed (.command, .exit_code, .output)
     │   ├── SchedulerNotFoundError  its command is not on this machine
-    │   └── SubmissionError       it refused, or may have taken, a submission (.job)
+    │   └── SubmissionError       it refused a submission (.job)
+    │       └── SubmissionUnknownError  it may have taken a submission, and does not say (.job)
     ├── JobAliveError             refused while something of the job can still run (.job)
     ├── WaitTimeoutError          the job did not end in time (.job); also a TimeoutError
     ├── RowsFailedError           rows of a job are not ok (.job, .table)
@@ -112,12 +113,21 @@ class SchedulerNotFoundError(SchedulerError):
 
 
 class SubmissionError(SchedulerError):
-    """The batch system refused a submission, or may have taken it without saying so.
+    """The batch system refused a submission.
 
     The job's folder is complete: ``err.job.submit(account="...")`` goes on from here.
     """
 
     job: Any = None
+
+
+class SubmissionUnknownError(SubmissionError):
+    """A submission was sent, and nobody can say whether it was taken.
+
+    Another try may run everything twice, so it needs to be asked for.
+    """
+
+    unknown = True
 
 
 class JobAliveError(SlurmApplyError):

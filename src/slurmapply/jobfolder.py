@@ -293,6 +293,13 @@ class FolderDisk:
             finally:
                 os.close(descriptor)
 
+    def sync_file(self, name: str) -> None:
+        """Sync a file, whoever on this machine has written to it; it may not be there yet."""
+        file = self.open(name)
+        if file is not None:
+            with file:
+                os.fsync(file.fileno())
+
     def append(self, name: str, data: bytes) -> None:
         """Append to a file of one's own, and sync it."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
@@ -309,10 +316,13 @@ class FolderDisk:
         with self.create(beside) as file:
             write_all(file.fileno(), content)
             os.fsync(file.fileno())
+        won = False
         try:
-            return self.link(beside, name)
+            won = self.link(beside, name)
         finally:
-            os.unlink(beside, dir_fd=self._folder)
+            if not (won and self._is_symlink(name)):
+                os.unlink(beside, dir_fd=self._folder)
+        return won
 
     def link(self, source: str, name: str) -> bool:
         """Give a file a second name; False when that name is another file's.
@@ -326,13 +336,28 @@ class FolderDisk:
             return self.read(name) == self.read(source)
         except OSError as error:
             if error.errno in _NO_LINKS:
-                return self._create_copy(source, name)
+                return self._symlink(source, name)
             if self.read(name) == self.read(source):
                 return True
             raise
         return True
 
+    def _symlink(self, source: str, name: str) -> bool:
+        """Link softly where the disk has no hard links: as atomic, and it carries its content."""
+        try:
+            os.symlink(os.path.basename(source), name, dir_fd=self._folder)  # noqa: PTH119
+        except FileExistsError:
+            return self.read(name) == self.read(source)
+        except OSError:
+            return self._create_copy(source, name)
+        return True
+
+    def _is_symlink(self, name: str) -> bool:
+        found = os.stat(name, dir_fd=self._folder, follow_symlinks=False)
+        return stat.S_ISLNK(found.st_mode)
+
     def _create_copy(self, source: str, name: str) -> bool:
+        """Create exclusively: for a while others may read less than the whole of it."""
         content = self.read(source) or b""
         with contextlib.suppress(FileExistsError), self.create(name) as file:
             write_all(file.fileno(), content)

@@ -39,7 +39,7 @@ _SESSION_ONLY = (
     "fingerprint", "following", "frames", "grid", "inputs", "job.", "joblist", "listing",
     "packing", "parameters", "preparing", "progress", "removal", "resources", "results", "rslurm",
     "schedulers/", "settings", "shapes", "shipping", "signature", "stacking", "status",
-    "submitting",
+    "submitting", "wording",
 )  # fmt: skip
 
 

@@ -11,8 +11,6 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from slurmapply.errors import SubmissionError
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -143,15 +141,6 @@ class Submission:
     kind: str
     job_id: str
     details: Mapping[str, Any] = field(default_factory=dict)
-
-
-class SubmissionUnknownError(SubmissionError):
-    """A submission was sent, and nobody can say whether it was taken.
-
-    Another try may run everything twice, so it needs to be asked for.
-    """
-
-    unknown = True
 
 
 class Scheduler(Protocol):

@@ -13,8 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slurmapply.errors import SchedulerError, SchedulerNotFoundError, SubmissionError
-from slurmapply.schedulers.base import Answer, Submission, SubmissionUnknownError
+from slurmapply.errors import (
+    SchedulerError,
+    SchedulerNotFoundError,
+    SubmissionError,
+    SubmissionUnknownError,
+)
+from slurmapply.schedulers.base import Answer, Submission
 from slurmapply.schedulers.command import failure, run, user_environment
 from slurmapply.schedulers.options import arguments
 from slurmapply.schedulers.slurm_text import (

@@ -85,9 +85,9 @@ class Claims:
         return self._take_again()
 
     @property
-    def waiting(self) -> bool:
-        """Whether chunks are held of which rows may still come out of another task's workers."""
-        return bool(self._waiting)
+    def waiting(self) -> list[tuple[int, int]]:
+        """Chunk and generation of claims with rows that are still in another task's workers."""
+        return [(waiting.chunk, waiting.generation) for waiting in self._waiting]
 
     def take_released(self) -> Claim | None:
         """Give rows of held chunks that the tasks before have let go of, None when none yet."""
@@ -116,12 +116,13 @@ class Claims:
         own = self._life.task
         if self._known is None:
             self._known = set()
-            if own < len(self._run.plan) and self._link(own, 0):
+            if own < len(self._run.plan) and self._run.plan.positions(own) and self._link(own, 0):
                 return own
             self._known |= self._taken().keys()
         # Without a claim of one's own the list is read once; a lost race shows that it is old.
         for chunk in range(len(self._run.plan)):
-            if chunk not in self._known and self._mine(chunk):
+            wanted = chunk not in self._known and self._mine(chunk)
+            if wanted and self._run.plan.positions(chunk):
                 if self._link(chunk, 0):
                     return chunk
                 self._known |= self._taken().keys()

@@ -208,9 +208,8 @@ class RowLoop:
         reached = positions.start
         try:
             for position in positions:
-                if page.stop:
+                if not self._run_row(position, attempt):
                     break
-                self._run_row(position, attempt)
                 reached = position + 1
                 if time.perf_counter() - self._unwritten_since > WRITE_AFTER or self._frame.full:
                     self._write(reached)
@@ -220,11 +219,15 @@ class RowLoop:
             leave_rows()
         return reached
 
-    def _run_row(self, position: int, attempt: int) -> None:
+    def _run_row(self, position: int, attempt: int) -> bool:
+        """Run one row; False when the supervisor wants the rest of the group back."""
         number = self._assignment.rows[position]
         offset = self._console()
         start = time.time()
+        # First say which row, then look whether it is still wanted: see Supervisor._stop_early.
         self._page.enter(position, attempt, start, offset)
+        if self._page.stop:
+            return False
         enter_row(number, attempt, self._folder)
         cpu, begin = time.process_time(), time.perf_counter()
         if not len(self._frame):
@@ -245,6 +248,7 @@ class RowLoop:
             self._frame.add_failure(number, attempt, RowStatus.ERROR, value, measures)
         else:
             self._frame.add(number, attempt, kind, value, measures)
+        return True
 
     def _write(self, reached: int) -> None:
         if not len(self._frame):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
 from slurmapply.chunks import ChunkPlan, dynamic_plan, static_plan
-from slurmapply.errors import SlurmApplyError
+from slurmapply.errors import FormatError, SlurmApplyError
 from slurmapply.records import read_lives
 from slurmapply.rows import RowNumbers
 from slurmapply.states import OK_CODE
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slurmapply.jobfolder import Disk
+
+
+#: How often, and how far apart in seconds, to look at a file that another task may be writing.
+_LOOKS = 50
+_LOOK_EVERY = 0.1
 
 
 class NotOursError(SlurmApplyError):
@@ -66,8 +73,7 @@ def adopt(disk: Disk, run: int, mine: Mapping[str, Any]) -> None:
     content = disk.read(name)
     if content is None:
         disk.publish(name, jobfolder.encode_json(mine))
-        content = disk.read(name) or b""
-    owner = jobfolder.decode_json(content, Path(name))
+    owner = _published(disk, name)
     if owner["job_id"] != mine["job_id"]:
         raise NotOursError(
             f"run {run} of this job belongs to {owner['kind']} job {owner['job_id']}; this is "
@@ -112,8 +118,19 @@ def fix_rows(disk: Disk, uuid: str, rows: int, run: int, rule: Any) -> RowNumber
         numbers = _apply_rule(disk, uuid, rows, run, rule)
         made = {"uuid": uuid, "run": run, "ranges": numbers.ranges}
         disk.publish(name, jobfolder.encode_json(made))
-        content = disk.read(name) or b""
-    return RowNumbers(jobfolder.decode_json(content, Path(name))["ranges"])
+    return RowNumbers(_published(disk, name)["ranges"])
+
+
+def _published(disk: Disk, name: str) -> dict[str, Any]:
+    """Read a file that some task has published.
+
+    On a disk with neither hard nor soft links it may be half written for a moment.
+    """
+    for _ in range(_LOOKS - 1):
+        with contextlib.suppress(FormatError):
+            return jobfolder.decode_json(disk.read(name) or b"", Path(name))
+        time.sleep(_LOOK_EVERY)
+    return jobfolder.decode_json(disk.read(name) or b"", Path(name))
 
 
 def _apply_rule(disk: Disk, uuid: str, rows: int, run: int, rule: Any) -> RowNumbers:

@@ -115,7 +115,7 @@ class Supervisor:
         self._listen()
         self._signalled = stop
         self._record.start(self._count)
-        if not self._signalled and self._refill():
+        if not self._signalled and (self._refill() or self._claims.waiting):
             for number in range(min(self._count, max(1, len(self._run.rows)))):
                 self._start_worker(number)
         while self._workers and not self._over():
@@ -125,6 +125,8 @@ class Supervisor:
             if self._signalled and not self._stopping:
                 self._stop_early(self._signalled)
             self._hand_out()
+        if self._claims.waiting:
+            self._stop_early("patience", "rows of another task that was stopping never came out")
         self._dismiss()
         reason = self._stop or "done"
         self._record.finish(reason)
@@ -249,12 +251,17 @@ class Supervisor:
         self._stop = reason
         for worker in self._workers:
             worker.page.stop = True
-        # The flag and the row that a worker is on are two words of memory: after this pause
-        # either the worker has seen the flag or we see its row.
+        # A worker enters a row before it looks at the flag, and we set the flag before we look at
+        # its row: one of us sees the other. The pause lets both words leave the processors.
         time.sleep(0.002)
         self._pool.clear()
         rows = [self._run.rows[p] for worker in self._workers for p in worker.unwritten]
-        self._record.stop(reason, message, chunks=self._pool.held.items(), rows=rows)
+        # Others may look for outcomes as soon as they read the record: what stands in the files
+        # by now must be there for them.
+        for worker in self._workers:
+            self._disk.sync_file(worker.outcomes)
+        chunks = [*self._pool.held.items(), *self._claims.waiting]
+        self._record.stop(reason, message, chunks=chunks, rows=rows)
         self._end_workers(waiting_only=self._disk.read(self._cancelled) is None)
 
     def _end_workers(self, *, waiting_only: bool) -> None:
