@@ -409,7 +409,7 @@ class Standstill:
     left, kept
         Rows without an outcome; those that stopping tasks kept for themselves.
     stopped_at, looked_at
-        When the last task stopped, and when another one last looked for something to do.
+        When a task last stopped, and when one that did not last looked for something to do.
     """
 
     left: frozenset[int]
@@ -619,12 +619,13 @@ class Simulation:
         return present[:1]
 
     def _look_around(self) -> Standstill:
-        stopping = [a for a in self.actors if a.loop and a.loop.stop and not a.loop.ended]
+        loops = [(actor, actor.loop) for actor in self.actors if actor.loop is not None]
+        stopping = [loop for _, loop in loops if loop.stop and not loop.ended]
         return Standstill(
             left=frozenset(r for r in range(self.scenario.rows) if not self.on_disk(r)),
-            kept=frozenset(row for a in stopping if a.loop for row in a.loop.kept),
-            stopped_at=max((a.loop.stopped_at for a in stopping if a.loop), default=0),
-            looked_at=max((a.last_look for a in self.actors if a not in stopping), default=-1),
+            kept=frozenset(row for loop in stopping for row in loop.kept),
+            stopped_at=max(loop.stopped_at for _, loop in loops),
+            looked_at=max((a.last_look for a, loop in loops if not loop.stop), default=-1),
         )
 
     def _whose_turn(self, ready: list[Actor]) -> Actor:

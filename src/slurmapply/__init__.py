@@ -54,7 +54,8 @@ _HOME = {
     "errors": (
         "FormatError", "InvalidArgumentError", "JobAliveError", "JobExistsError",
         "JobFolderError", "JobNotFoundError", "NotPicklableError", "RowError", "RowsFailedError",
-        "SchedulerError", "SchedulerNotFoundError", "SlurmApplyError", "SubmissionError", "SubmissionUnknownError",
+        "SchedulerError", "SchedulerNotFoundError", "SlurmApplyError", "SubmissionError",
+        "SubmissionUnknownError",
         "UntrustedFolderError", "WaitTimeoutError",
     ),
     "grid": ("expand_grid",),

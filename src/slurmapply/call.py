@@ -101,8 +101,10 @@ class CurrentRow:
         return folder
 
 
-_OUTSIDE = CurrentRow()
-_current: ContextVar[CurrentRow] = ContextVar("slurmapply_current_row", default=_OUTSIDE)
+#: Number, attempt, job folder; made into a CurrentRow only for who asks.
+_current: ContextVar[tuple[int | None, int, str | None]] = ContextVar(
+    "slurmapply_current_row", default=(None, 1, None)
+)
 
 
 def current_row() -> CurrentRow:
@@ -118,14 +120,14 @@ def current_row() -> CurrentRow:
     >>> current_row().number is None
     True
     """
-    return _current.get()
+    return CurrentRow(*_current.get())
 
 
 def enter_row(number: int, attempt: int, job_folder: str) -> None:
     """Say which row the calls that follow are made for."""
-    _current.set(CurrentRow(number, attempt, job_folder))
+    _current.set((number, attempt, job_folder))
 
 
 def leave_rows() -> None:
     """Say that no row is being run any more."""
-    _current.set(_OUTSIDE)
+    _current.set((None, 1, None))

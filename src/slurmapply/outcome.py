@@ -88,12 +88,12 @@ class FrameBuilder:
     """Collects rows until they are written as one frame."""
 
     uuid: bytes
-    columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name, _ in COLUMNS})
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
     causes: list[str] = field(default_factory=list)
     values: list[bytes] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.columns["row"])
+        return len(self.rows)
 
     @property
     def full(self) -> bool:
@@ -105,7 +105,7 @@ class FrameBuilder:
         if kind == KIND_PICKLE:
             self.values.append(value)
             value = len(value)
-        self._append(row, OK_CODE, kind, 0, attempt, *measures, value)
+        self.rows.append((row, OK_CODE, kind, 0, attempt, *measures, value))
 
     def add_failure(
         self, row: int, attempt: int, status: RowStatus, failure: Failure, measures: Measures
@@ -117,31 +117,28 @@ class FrameBuilder:
         data = failure.encode()
         self.values.append(data)
         code = STATUS_CODES[status]
-        self._append(row, code, KIND_FAILURE, cause, attempt, *measures, len(data))
-
-    def _append(self, *cells: Any) -> None:
-        for column, cell in zip(self.columns.values(), cells, strict=True):
-            column.append(cell)
+        self.rows.append((row, code, KIND_FAILURE, cause, attempt, *measures, len(data)))
 
     def take(self) -> bytes:
         """Give the collected rows as one frame, and begin anew."""
         frame = _encode_frame(self)
-        self.columns = {name: [] for name, _ in COLUMNS}
-        self.causes, self.values = [], []
+        self.rows, self.causes, self.values = [], [], []
         return frame
 
 
 def _encode_frame(builder: FrameBuilder) -> bytes:
+    columns = dict(zip((name for name, _ in COLUMNS), zip(*builder.rows, strict=True), strict=True))
     constant = 0
     parts = []
-    kinds = builder.columns["kind"]
     for bit, (name, code) in enumerate(COLUMNS):
-        cells = builder.columns[name]
-        # Not for slots: equal values of different kinds (1, True, 1.0) are not the same bytes.
-        if name != "slot" and cells.count(cells[0]) == len(cells):
+        cells = columns[name]
+        if name == "slot":
+            parts.append(_pack_slots(columns["kind"], cells))
+            continue
+        if cells.count(cells[0]) == len(cells):
             constant |= 1 << bit
             cells = cells[:1]
-        parts.append(_pack_slots(kinds, cells) if name == "slot" else array(code, cells).tobytes())
+        parts.append(array(code, cells).tobytes())
     table = b"".join(parts)
     causes = json.dumps(builder.causes).encode()
     values = b"".join(builder.values)
@@ -152,7 +149,8 @@ def _encode_frame(builder: FrameBuilder) -> bytes:
     return b"".join((header, CHECKSUM.pack(zlib.crc32(header)), table, causes, values))
 
 
-def _pack_slots(kinds: list[int], cells: list[Any]) -> bytes:
+def _pack_slots(kinds: tuple[int, ...], cells: tuple[Any, ...]) -> bytes:
+    # Never constant: equal values of different kinds (1, True, 1.0) are not the same bytes.
     floats = kinds.count(KIND_FLOAT)
     if floats == len(kinds):
         return array("d", cells).tobytes()

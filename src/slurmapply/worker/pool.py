@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from slurmapply.chunks import ChunkPlan
     from slurmapply.worker.claims import Claim
@@ -60,13 +60,15 @@ class Pool:
         if positions:
             self._left.appendleft(positions)
 
-    def settle(self, positions: Iterable[int]) -> None:
+    def settle(self, positions: range) -> None:
         """Note that positions are settled; a chunk without others is held no longer."""
-        for position in positions:
-            chunk = self._plan.chunk_at(position)
-            self._open[chunk] -= 1
+        while positions:
+            chunk = self._plan.chunk_at(positions.start)
+            here = range(positions.start, min(positions.stop, self._plan.bounds[chunk + 1]))
+            self._open[chunk] -= len(here)
             if not self._open[chunk]:
                 del self._open[chunk], self.held[chunk]
+            positions = range(here.stop, positions.stop)
 
     def measured(self, rows: int, seconds: float) -> None:
         """Learn from a group how long rows take."""

@@ -197,6 +197,7 @@ class RowLoop:
         self._file = assignment.disk.create(assignment.outcomes)
         self._frame = FrameBuilder(bytes.fromhex(assignment.uuid))
         self._unwritten_since = 0.0
+        self._printed = console()
         self._synced = time.monotonic()
         self._dirty = False
         self._peak = PeakMemory()
@@ -222,7 +223,7 @@ class RowLoop:
     def _run_row(self, position: int, attempt: int) -> bool:
         """Run one row; False when the supervisor wants the rest of the group back."""
         number = self._assignment.rows[position]
-        offset = self._console()
+        offset = self._printed
         start = time.time()
         # First say which row, then look whether it is still wanted: see Supervisor._stop_early.
         self._page.enter(position, attempt, start, offset)
@@ -236,14 +237,10 @@ class RowLoop:
             self._call, self._arguments.arguments, number, interruptible=self._interruptible
         )
         seconds = time.perf_counter() - begin
-        measures = Measures(
-            start,
-            seconds,
-            time.process_time() - cpu,
-            self._peak.take(seconds),
-            offset,
-            self._console() - offset,
-        )
+        cpu = time.process_time() - cpu
+        self._printed = self._console()
+        peak = self._peak.take(seconds)
+        measures = Measures(start, seconds, cpu, peak, offset, self._printed - offset)
         if kind == KIND_FAILURE:
             self._frame.add_failure(number, attempt, RowStatus.ERROR, value, measures)
         else:
@@ -274,12 +271,11 @@ class RowLoop:
 
 def console_length() -> int:
     """Give the length of this worker's console, everything that was printed included."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # the user's code may have closed or replaced it
-            stream.flush()
     try:
+        sys.stdout.flush()
+        sys.stderr.flush()
         return os.lseek(1, 0, os.SEEK_END)
-    except OSError:
+    except Exception:  # noqa: BLE001  # the user's code may have closed or replaced any of them
         return 0
 
 

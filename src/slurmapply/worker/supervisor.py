@@ -319,7 +319,7 @@ class Supervisor:
         self._pool.settle(range(worker.group.start, written))
         if position in worker.group and position >= written:
             self._write_crash(worker, status)
-            self._pool.settle([position])
+            self._pool.settle(range(position, position + 1))
         else:
             position = written - 1
         if not self._stopping:
