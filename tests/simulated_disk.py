@@ -17,6 +17,7 @@ import io
 import json
 import os
 import pickle
+import stat
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,7 @@ from slurmapply.outcome import (
 from slurmapply.records import TaskRecord, read_lives
 from slurmapply.states import RowStatus
 from slurmapply.survey import Survey
+from slurmapply.worker import run as worker_run
 from slurmapply.worker.claims import Claims
 from slurmapply.worker.pool import Pool
 from slurmapply.worker.run import (
@@ -122,7 +124,7 @@ class Scenario:
     cached
         What a task wrote is seen by others only once it is synced, and lost with the task.
     links
-        The disk has hard links.
+        Which links the disk has: "hard", "soft" (and no hard ones) or "none".
     second
         Tasks of a second submission of the same folder.
     cancel_at, retry_at
@@ -142,7 +144,7 @@ class Scenario:
     requeue: bool = False
     slow: bool = False
     cached: bool = False
-    links: bool = True
+    links: str = "hard"
     second: int = 0
     cancel_at: int | None = None
     retry_at: int | None = None
@@ -195,6 +197,23 @@ class _OpenFile(contextlib.AbstractContextManager[Any]):
         self.close()
 
 
+class _ReadFile(io.BytesIO):
+    """What `os.fdopen` gives for reading."""
+
+    def __init__(self, system: SimulatedSystem, descriptor: int, content: bytes) -> None:
+        super().__init__(content)
+        self._system = system
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def close(self) -> None:
+        if not self.closed:
+            self._system.close(self._descriptor)
+        super().close()
+
+
 class SimulatedSystem:
     """The system calls of `slurmapply.jobfolder` on files in memory.
 
@@ -207,10 +226,11 @@ class SimulatedSystem:
     """
 
     O_RDONLY, O_WRONLY, O_CREAT, O_EXCL = os.O_RDONLY, os.O_WRONLY, os.O_CREAT, os.O_EXCL
+    path = os.path
     O_APPEND, O_DIRECTORY, O_CLOEXEC = os.O_APPEND, os.O_DIRECTORY, os.O_CLOEXEC
 
     def __init__(
-        self, simulation: Simulation | None = None, *, links: bool = True, cached: bool = False
+        self, simulation: Simulation | None = None, *, links: str = "hard", cached: bool = False
     ) -> None:
         self._simulation = simulation
         self._links = links
@@ -220,6 +240,7 @@ class SimulatedSystem:
         self._random = 0
         self.lose_reply = False
         self.files: dict[str, _File] = {}
+        self.soft: dict[str, str] = {}
         self.folders = {"."}
         self.version = 0
 
@@ -227,8 +248,16 @@ class SimulatedSystem:
     def patched(self) -> Iterator[None]:
         """Give `slurmapply.jobfolder` these system calls instead of the real ones."""
         files = SimpleNamespace(FileIO=lambda descriptor, _mode: _OpenFile(self, descriptor))
-        with mock.patch.object(jobfolder, "os", self), mock.patch.object(jobfolder, "io", files):
+        clock = SimpleNamespace(sleep=self._sleep)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(mock.patch.object(jobfolder, "os", self))
+            stack.enter_context(mock.patch.object(jobfolder, "io", files))
+            stack.enter_context(mock.patch.object(worker_run, "time", clock))
             yield
+
+    def _sleep(self, _seconds: float) -> None:
+        if self._simulation:
+            self._simulation.pause(steps=20)
 
     @contextlib.contextmanager
     def _call(self, kind: str) -> Iterator[Fate | None]:
@@ -258,7 +287,7 @@ class SimulatedSystem:
 
     def content(self, name: str) -> bytes | None:
         """Give a file's content without a system call, for tests that look from outside."""
-        file = self.files.get(name)
+        file = self.files.get(self.soft.get(name, name))
         return None if file is None else bytes(file.content)
 
     def forget_unsynced(self, actor: Actor) -> None:
@@ -276,22 +305,25 @@ class SimulatedSystem:
             with self._call("open"):
                 return self._new_descriptor(self._existing(name))
         with self._call("create"):
-            if name in self.files and flags & self.O_EXCL:
-                raise FileExistsError(errno.EEXIST, "file exists", name)
+            if flags & self.O_EXCL:
+                self._refuse_existing(name)
             assert name.rpartition("/")[0] in self.folders
             file = self.files.setdefault(name, _File(self._caller))
             self.version += 1
         return self._new_descriptor(file)
 
     def _existing(self, name: str) -> _File:
-        if name not in self.files:
+        file = self.files.get(self.soft.get(name, name))
+        if file is None:
             raise FileNotFoundError(errno.ENOENT, "no such file", name)
-        return self.files[name]
+        return file
+
+    def _refuse_existing(self, name: str) -> None:
+        if name in self.files or name in self.soft:
+            raise FileExistsError(errno.EEXIST, "file exists", name)
 
     def fdopen(self, descriptor: int, _mode: str) -> io.BytesIO:
-        file = self._file(descriptor)
-        self.close(descriptor)
-        return io.BytesIO(self.visible(file))
+        return _ReadFile(self, descriptor, self.visible(self._file(descriptor)))
 
     def write(self, descriptor: int, data: memoryview) -> int:
         file = self._file(descriptor)
@@ -314,22 +346,36 @@ class SimulatedSystem:
     def listdir(self, descriptor: int) -> list[str]:
         with self._call("list"):
             folder = f"{self._descriptors[descriptor]}/"
-            inside = [name.removeprefix(folder) for name in self.files if name.startswith(folder)]
-            return [name for name in reversed(inside) if "/" not in name]
+            names = [*self.soft, *reversed(self.files)]
+            inside = [name.removeprefix(folder) for name in names if name.startswith(folder)]
+            return [name for name in inside if "/" not in name]
 
     def link(self, source: str, name: str, **_dir_fds: int) -> None:
         with self._call("link"):
-            if not self._links:
-                raise PermissionError(errno.EPERM, "no links here", name)
-            if name in self.files:
-                raise FileExistsError(errno.EEXIST, "file exists", name)
+            if self._links != "hard":
+                raise PermissionError(errno.EPERM, "no hard links here", name)
+            self._refuse_existing(name)
             self.files[name] = self._existing(source)
-            self.version += 1
-            if self._simulation:
-                self._simulation.linked(name)
-            if self.lose_reply:
-                self.lose_reply = False
-                raise OSError(errno.EIO, "reply lost", name)
+            self._linked(name)
+
+    def symlink(self, target: str, name: str, **_dir_fd: int) -> None:
+        with self._call("link"):
+            if self._links == "none":
+                raise PermissionError(errno.EPERM, "no links here", name)
+            self._refuse_existing(name)
+            self.soft[name] = f"{name.rpartition('/')[0]}/{target}"
+            self._linked(name)
+
+    def _linked(self, name: str) -> None:
+        self.version += 1
+        if self._simulation:
+            self._simulation.linked(name)
+        if self.lose_reply:
+            self.lose_reply = False
+            raise OSError(errno.EIO, "reply lost", name)
+
+    def stat(self, name: str, **_how: Any) -> SimpleNamespace:
+        return SimpleNamespace(st_mode=stat.S_IFLNK if name in self.soft else stat.S_IFREG)
 
     def unlink(self, name: str, **_dir_fd: int) -> None:
         with self._call("unlink"):
@@ -555,8 +601,10 @@ class Simulation:
             self._start_again(actor)
         raise Killed
 
-    def pause(self) -> None:
-        """Pass time in a row, or wait for others."""
+    def pause(self, steps: int = 0) -> None:
+        """Pass time: in a row, or while others take some steps."""
+        if self.current is not None and steps:
+            self.current.paused_until = self.steps + steps
         self.arrive("pause")
 
     def wait(self, actor: Actor) -> bool:
@@ -761,6 +809,7 @@ class _Worker:
     attempt: int = 1
     next: int = 0
     written: int = 0
+    unwritten: list[int] = field(default_factory=list)
     busy: bool = False
 
     def in_it(self) -> range:
@@ -873,13 +922,14 @@ class TaskLoop:
             kind = (KIND_INT, KIND_FLOAT, KIND_PICKLE, KIND_NONE)[row % 4]
             value = pickle.dumps(answer(row)) if kind == KIND_PICKLE else answer(row)
             worker.frame.add(row, worker.attempt, kind, value, Measures())
+        worker.unwritten.append(row)
         worker.next += 1
         worker.busy = False
 
     def _write(self, worker: _Worker) -> None:
         if not len(worker.frame):
             return
-        rows = list(worker.frame.columns["row"])
+        rows, worker.unwritten = worker.unwritten, []
         data = worker.frame.take()
         self._simulation.writes_frame(self._actor, worker.name, rows, len(data))
         jobfolder.write_all(worker.descriptor, data)
@@ -892,12 +942,13 @@ class TaskLoop:
         worker.group = range(0)
 
     def _stop_early(self, reason: str) -> None:
+        """Do what `Supervisor._stop_early` does, in its order."""
         self.stop = reason
         self._pool.clear()
         rows = self.rows_in_workers()
-        # Others look at once for what is written of the chunks that are given up here.
-        self._sync()
-        chunks = [*self._pool.held.items(), *self._held_waiting()]
+        for worker in self._workers:
+            self._simulation.disk.sync_file(worker.name)
+        chunks = [*self._pool.held.items(), *self._claims.waiting]
         self._record.stop(reason, "", chunks=chunks, rows=rows)
         self.kept = frozenset(rows)
         self.stopped_at = self._simulation.steps
@@ -905,10 +956,6 @@ class TaskLoop:
             self._actor.fault = Fault(0, self._actor.after_stop)
         if self._simulation.scenario.slow and rows:
             self._actor.paused_until = MOST_STEPS
-
-    def _held_waiting(self) -> list[tuple[int, int]]:
-        waiting = [(held.chunk, held.generation) for held in self._claims._waiting]
-        return [claim for claim in waiting if claim not in self._pool.held.items()]
 
     def _sync(self) -> None:
         for worker in self._workers:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+
 from tests.slurm_cluster import Cluster, ClusterError
 
 if TYPE_CHECKING:

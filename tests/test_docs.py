@@ -315,7 +315,7 @@ def spelled_names() -> set[str]:
     outcomes = life.outcomes(7, "WORKER")
     made += [life.token(7), life.record(7), outcomes]
     made += [jobfolder.console_of(outcomes), jobfolder.beside_outcomes(outcomes)]
-    options = run_options(slurm_name="x", tasks=1, run=7, cpus_per_node=1)
+    options = run_options(slurm_name="x", tasks=1, console="run_7/slurm_%a.out", cpus_per_node=1)
     made.append(str(options.as_dict()["output"]).replace("%a", "<task>"))
     made.append(jobfolder.run_script(0))
     folders = {jobfolder.run_folder(7), jobfolder.claims(7)}

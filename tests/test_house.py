@@ -90,8 +90,9 @@ def layers() -> dict[str, tuple[set[str], set[str]]]:
 
 def layer_of(module: str) -> str:
     top = module.partition(".")[0]
-    (layer,) = (name for name, (_, modules) in layers().items() if top in modules)
-    return layer
+    found = [name for name, (_, modules) in layers().items() if top in modules]
+    assert len(found) == 1, f"ARCHITECTURE.md puts {top} into {found or 'no layer'}"
+    return found[0]
 
 
 PARTS = [module for module in MODULES if module != "__init__"]

@@ -21,7 +21,12 @@ from slurmapply.schedulers.options import (
 
 
 def options(**changed: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = {"slurm_name": "a_01", "tasks": 3, "run": 0, "cpus_per_node": 2}
+    plain: dict[str, Any] = {
+        "slurm_name": "a_01",
+        "tasks": 3,
+        "console": "run_0/slurm_%a.out",
+        "cpus_per_node": 2,
+    }
     return run_options(**(plain | changed)).as_dict()
 
 
@@ -159,7 +164,7 @@ def test_a_warning_a_minute_early_leaves_two_thirds_of_the_time(limit: int) -> N
 
 def test_the_whole_list_of_a_run() -> None:
     assert options(
-        run=2,
+        console="run_2/slurm_%a.out",
         gpus_per_node=1,
         time="2h",
         mem="4G",

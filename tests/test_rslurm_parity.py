@@ -568,7 +568,13 @@ def test_row_53_the_docs_have_a_page_for_people_from_rslurm() -> None:
     for name in (*names.split(), *arguments.split()):
         assert name in page, f"the page does not say what {name} is here"
     everything = "\n".join([*pages.values(), (REPOSITORY / "README.md").read_text()])
-    for topic in ("slurm_call(", "slurm_map(", "slurm_options=", "submit=False", "template="):
+    for topic in (
+        "slurm_call(",
+        "slurm_map(",
+        "slurm_options=",
+        "submit=False",
+        "default_template()",
+    ):
         assert topic in everything, f"no page shows {topic}"
 
 

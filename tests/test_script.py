@@ -54,7 +54,9 @@ def script(
     folder: Path, setup: Sequence[str] | str = (), template: str | None = None, **changed: Any
 ) -> str:
     fields: dict[str, Any] = {
-        "options": run_options(slurm_name="a_01", tasks=2, run=0, cpus_per_node=4),
+        "options": run_options(
+            slurm_name="a_01", tasks=2, console="run_0/slurm_%a.out", cpus_per_node=4
+        ),
         "script": "submit.sh",
         "setup": setup,
         "cpus_per_node": 4,
@@ -103,7 +105,12 @@ def test_it_is_small_and_of_constant_size(folder: Path) -> None:
     small = script(folder, setup=["module load x", "conda activate y"])
     assert len(small.encode()) < 4096
     assert len(
-        script(folder, options=run_options(slurm_name="a_01", tasks=9, run=0, cpus_per_node=4))
+        script(
+            folder,
+            options=run_options(
+                slurm_name="a_01", tasks=9, console="run_0/slurm_%a.out", cpus_per_node=4
+            ),
+        )
     ) == len(script(folder))
 
 

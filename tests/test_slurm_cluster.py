@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from tests import slurm_fixtures
 from tests.slurm_cluster import Cluster, ClusterError, packages, processes
 from tests.slurm_cluster.layout import LONGEST_FOLDER

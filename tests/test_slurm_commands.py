@@ -96,6 +96,7 @@ def request(folder: Path, **changed: Any) -> Request:
         "slurm_name": NAME,
         "options": Options((("job-name", NAME), ("array", "0-1"), ("output", "slurm_%a.out"))),
         "tasks": 2,
+        "console": "run_0/slurm_0.out",
         "uuid": "u",
         "run": 0,
         "tag": "0a1b2c",
@@ -560,7 +561,9 @@ def prepared(folder: Path, script: str, **changed: Any) -> Request:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run_0").mkdir(exist_ok=True)
     name = f"real_{os.urandom(3).hex()}"
-    options = run_options(slurm_name=name, tasks=2, run=0, cpus_per_node=2, **changed)
+    options = run_options(
+        slurm_name=name, tasks=2, console="run_0/slurm_%a.out", cpus_per_node=2, **changed
+    )
     lines = "\n".join(["#!/bin/bash", *directives(options), script, ""])
     (folder / "submit.sh").write_text(lines)
     return request(folder, slurm_name=name, options=options)

@@ -12,6 +12,7 @@ from slurmapply.outcome import Failure
 from slurmapply.records import read_lives
 from slurmapply.results import EMPTY, collection, results_table, rows_table
 from slurmapply.rows import ITEM
+from slurmapply.runview import why_unfinished
 from slurmapply.states import NOT_OK, OK_CODE, JobState, RowStatus
 from slurmapply.status import harmless
 
@@ -130,7 +131,7 @@ class Collector:
             except FormatError as error:
                 return status, Failure("damaged", str(error))
         if status in NOT_OK:
-            return status, Failure(*self._follower.why_unfinished())
+            return status, Failure(*why_unfinished(self._disk, self._follower.run, row))
         return status, Failure("", "")
 
     def error(self, row: int, state: JobState) -> RowError:

@@ -43,12 +43,11 @@ class Consoles:
         run = self._follower.run.number
         folder = jobfolder.run_folder(run)
         consoles: dict[int, list[str]] = {}
-        for name in sorted(self._disk.names(folder), key=lambda n: (not n.startswith("slurm_"), n)):
-            stem, _, rest = name.partition("_")
-            task = rest.split("_")[0].split(".")[0]
-            if stem in ("slurm", "console") and task.isdigit():
+        for name in sorted(self._disk.names(folder), key=jobfolder.console_order):
+            task = jobfolder.parse_console(name)
+            if task is not None:
                 text = _part(self._disk, f"{folder}/{name}", 0, None, limit)
-                consoles.setdefault(int(task), []).append(text)
+                consoles.setdefault(task, []).append(text)
         return {task: "".join(texts) for task, texts in sorted(consoles.items())}
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
-from slurmapply.records import LifeView, latest_lives, read_lives
+from slurmapply.records import read_lives
 from slurmapply.rows import RowNumbers
+from slurmapply.runview import RunView, read_submission
 from slurmapply.schedulers.base import Answer, Phase, Scheduler, Submission
 from slurmapply.schedulers.local import is_here
 from slurmapply.states import (
@@ -93,48 +93,6 @@ class Questions:
         else:
             known = self.answer.tasks if self.answer else ()
             self.answer = Answer(known=False, tasks=known, error=answer.error)
-
-
-@dataclass(frozen=True, slots=True)
-class RunView:
-    """One run as the folder shows it.
-
-    Attributes
-    ----------
-    number, asked
-        Of the run; its ``run.json``.
-    submission
-        What it was submitted as, or None.
-    rows
-        Its rows: the fixed list, or what the rule gives now.
-    cancelled
-        The mark is there.
-    lives
-        What its tasks recorded.
-    """
-
-    number: int
-    asked: Mapping[str, Any]
-    submission: Submission | None
-    rows: RowNumbers
-    cancelled: bool
-    lives: list[LifeView] = field(default_factory=list)
-
-    @property
-    def latest(self) -> list[LifeView]:
-        """The latest life of each task of the submission."""
-        return latest_lives(self.lives)
-
-    @property
-    def started(self) -> bool:
-        """Whether a task has begun and not ended."""
-        return any(view.started and not view.end for view in self.latest)
-
-    @property
-    def ended(self) -> bool:
-        """Whether all tasks have ended; without a Slurm there is one task only."""
-        tasks = 1 if self.submission and self.submission.kind != "slurm" else self.asked["tasks"]
-        return bool(tasks) and sum(view.end is not None for view in self.latest) >= tasks
 
 
 class Follower:
@@ -347,57 +305,6 @@ class Follower:
         if answer is not None and answer.error:
             notes.append(answer.error)
         return "\n".join(notes)
-
-    def why_unfinished(self) -> tuple[str, str]:
-        """Say why rows are left though nothing can run them any more: cause and sentence."""
-        if self.run.cancelled:
-            return "cancelled", "the job was cancelled before this row ran"
-        reasons = [view.stopping for view in self.run.lives if view.stopping]
-        for record in reasons:
-            if record["reason"] == "load_failed":
-                return (
-                    "load_failed",
-                    f"the function could not be loaded on the node: {record['message']}",
-                )
-            if record["reason"] == "write_failed":
-                return "write_failed", record["message"]
-        if not any(view.started for view in self.run.lives):
-            return (
-                "never_started",
-                "no task wrote a sign of life; job.logs(task=0) shows its console",
-            )
-        if reasons:
-            return "stopped_early", f"its task was stopped by {reasons[-1]['reason']}"
-        return "killed", "its task ended without a word: it was killed, or its node died"
-
-    def _why_never_started(self) -> str:
-        """Quote the last line of a task's console: the shell's or Slurm's reason."""
-        folder = jobfolder.run_folder(self.run.number)
-        for name in sorted(self._disk.names(folder)):
-            if name.startswith("slurm_"):
-                text = (self._disk.read(f"{folder}/{name}") or b"").decode("utf-8", "replace")
-                lines = text.strip().splitlines()
-                if lines:
-                    return f"its task ended before Python could start it: {lines[-1]}"
-        return (
-            "no task wrote a sign of life: Slurm never started one, or the nodes do not see "
-            f"{self._disk.path} (job.status() says what Slurm knows)"
-        )
-
-
-def read_submission(disk: FolderDisk, run: int) -> Submission | None:
-    """Read which submission a run belongs to."""
-    data = disk.read(jobfolder.submission(run))
-    if data is None:
-        return None
-    content = jobfolder.decode_json(data, Path(jobfolder.submission(run)))
-    details = {key: value for key, value in content.items() if key not in ("kind", "job_id")}
-    return Submission(content["kind"], str(content["job_id"]), details)
-
-
-def submission_content(submission: Submission) -> dict[str, Any]:
-    """Give what is written of a submission."""
-    return {"kind": submission.kind, "job_id": submission.job_id, **submission.details}
 
 
 def failed_statuses() -> frozenset[str]:

@@ -20,13 +20,14 @@ from slurmapply.errors import (
     SubmissionError,
     WaitTimeoutError,
 )
-from slurmapply.following import Follower, RunView
+from slurmapply.following import Follower
 from slurmapply.jobfolder import FolderDisk
 from slurmapply.parameters import Parameters
 from slurmapply.preparing import RunPlan
 from slurmapply.progress import check_timeout, looks, wait
 from slurmapply.resources import check_resources
 from slurmapply.rows import ITEM
+from slurmapply.runview import RunView, read_submission
 from slurmapply.settings import load_defaults
 from slurmapply.signature import check_call
 from slurmapply.states import OK_CODE, OVER, SETTLED, JobState, RowStatus
@@ -122,8 +123,6 @@ class SlurmJob:
     @property
     def job_ids(self) -> list[str]:
         """The ids of all runs that were submitted, in order."""
-        from slurmapply.following import read_submission  # noqa: PLC0415  # one use
-
         runs = range(self._latest_run().number + 1)
         found = (read_submission(self._disk, run) for run in runs)
         return [submission.job_id for submission in found if submission]
@@ -579,6 +578,8 @@ class SlurmJob:
         self._disk.publish(jobfolder.cancelled(run.number), b"")
         if run.submission:
             scheduler_for(run.submission.kind).cancel(run.submission)
+        done = len(self) - self._follower.status(state, dict).counts.get(RowStatus.PENDING, 0)
+        print(f"{self.name}: cancelled; {done} of {len(self)} rows had begun or ended")  # noqa: T201
 
     def cleanup(self, wait: bool = True, keep: str | None = None) -> None:  # noqa: FBT001, FBT002  # R's order
         """Delete the job folder.

@@ -132,6 +132,29 @@ def beside_outcomes(outcomes: str) -> str:
     return f"{outcomes.partition('.')[0]}.died.rec"
 
 
+#: Stands for the task's number in Slurm's patterns of file names (sbatch(1), "filename pattern").
+ANY_TASK = "%a"
+
+
+def task_console(run: int, task: int | str = ANY_TASK) -> str:
+    """Name the console of a task, or of any in Slurm's way of writing it."""
+    return f"run_{run}/slurm_{task}.out"
+
+
+def parse_console(name: str) -> int | None:
+    """Give the task of a console in a run's folder, its own or a worker's."""
+    match = _CONSOLE.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def console_order(name: str) -> tuple[bool, str]:
+    """Sort a task's own console before its workers'."""
+    return (not name.startswith("slurm_"), name)
+
+
+_CONSOLE = re.compile(r"(?:slurm|console)_(\d+)(?:_\w+)?\.(?:out|txt)")
+
+
 _OUTCOMES = re.compile(r"outcomes_(\d+)_(\d+)_(\d+)_([0-9a-f]+)(\.died)?\.rec")
 _RECORD = re.compile(r"task_([\w.@-]+)_(\d+)_(\d+)\.jsonl")
 _CLAIM = re.compile(r"(\d+)\.(\d+)")

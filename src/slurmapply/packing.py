@@ -38,7 +38,7 @@ _SESSION_ONLY = (
     "announcing", "api", "backends", "cells", "collecting", "columns", "consoles", "earlier",
     "fingerprint", "following", "frames", "grid", "inputs", "job.", "joblist", "listing",
     "packing", "parameters", "preparing", "progress", "removal", "resources", "results", "rslurm",
-    "schedulers/", "settings", "shapes", "shipping", "signature", "stacking", "status",
+    "runview", "schedulers/", "settings", "shapes", "shipping", "signature", "stacking", "status",
     "submitting", "wording",
 )  # fmt: skip
 

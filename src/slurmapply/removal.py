@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import shutil
 from typing import TYPE_CHECKING
@@ -47,10 +46,12 @@ def remove(folder: Path) -> list[Path]:
 
 def keep_results(folder: Path) -> None:
     """Delete what only a run needs: the program, consoles, claims; tables can still be read."""
-    for name in (jobfolder.WORKER, jobfolder.run_script(0)):
+    for name in (jobfolder.WORKER, jobfolder.SCRIPT):
         (folder / name).unlink(missing_ok=True)
-    for run in folder.glob("run_*"):
-        shutil.rmtree(run / "claims", ignore_errors=True)
+    for run in folder.iterdir():
+        if jobfolder.parse_run(run.name) is None:
+            continue
+        shutil.rmtree(run / jobfolder.CLAIMS, ignore_errors=True)
         for path in run.iterdir():
-            if path.name.startswith(("console_", "slurm_")) or path.name == "submit.sh":
-                os.unlink(path)  # noqa: PTH108
+            if jobfolder.parse_console(path.name) is not None or path.name == jobfolder.SCRIPT:
+                path.unlink()

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slurmapply import jobfolder
 from slurmapply.errors import InvalidArgumentError
 from slurmapply.schedulers.amounts import parse_time
 from slurmapply.schedulers.options import run_options
@@ -84,7 +85,7 @@ def sbatch_options(
     return run_options(
         slurm_name=slurm_name,
         tasks=tasks,
-        run=run,
+        console=jobfolder.task_console(run),
         cpus_per_node=resources.cpus_per_node,
         time=resources.time,
         mem=resources.mem,
@@ -116,7 +117,7 @@ def render_script(
             processes_per_node=resources.processes,
             python=resources.python,
             version=sys.version_info[:2],
-            command=("worker.pyz", "--uuid", uuid, "--run", str(run), "--tag", tag),
+            command=(jobfolder.WORKER, "--uuid", uuid, "--run", str(run), "--tag", tag),
         ),
     )
     if resources.setup or resources.template:

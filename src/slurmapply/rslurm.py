@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
 from slurmapply.errors import InvalidArgumentError
-from slurmapply.following import submission_content
 from slurmapply.job import SlurmJob
+from slurmapply.runview import submission_content
 from slurmapply.schedulers.base import Submission
 
 if TYPE_CHECKING:

@@ -95,6 +95,8 @@ class JobStatus:
         parts += [f"{self.counts[each]} {each}" for each in others if self.counts.get(each)]
         left = f"; about {duration(self.seconds_left)} left" if self.seconds_left else ""
         rows = "1 row" if self.rows == 1 else f"{self.rows} rows"
+        if self.state is JobState.PREPARED and not self.counts.get(RowStatus.OK):
+            return f"{rows}: prepared, not submitted"
         return f"{rows}: {', '.join(parts)}{left}"
 
     def __str__(self) -> str:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from slurmapply import jobfolder
 from slurmapply.backends import scheduler_for
 from slurmapply.errors import InvalidArgumentError, JobAliveError, SubmissionError
-from slurmapply.following import read_submission, submission_content
 from slurmapply.jobfolder import FolderDisk
 from slurmapply.preparing import RunPlan, write_function, write_run
 from slurmapply.resources import check_resources, resources_of
 from slurmapply.rows import RowNumbers
+from slurmapply.runview import read_submission, submission_content
 from slurmapply.schedulers.base import Request
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def submit_run(disk: FolderDisk, job: Mapping[str, Any], plan: RunPlan) -> Submi
         slurm_name=plan.slurm_name(job["name"]),
         options=plan.options(job["name"]),
         tasks=plan.tasks,
+        console=jobfolder.task_console(plan.number, 0),
         uuid=job["uuid"],
         run=plan.number,
         tag=plan.tag,

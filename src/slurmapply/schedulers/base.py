@@ -110,6 +110,8 @@ class Request:
         What is asked of sbatch.
     tasks
         How many array tasks.
+    console
+        The console of the first task, relative to the folder.
     uuid, run, tag
         Which job and which run of it, and the six hex digits that only this submission has.
     """
@@ -119,6 +121,7 @@ class Request:
     slurm_name: str
     options: Options
     tasks: int
+    console: str
     uuid: str
     run: int
     tag: str

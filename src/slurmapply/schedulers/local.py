@@ -41,7 +41,7 @@ class LocalScheduler:
         pid = start_detached(
             ["bash", request.script],
             cwd=request.folder,
-            output=request.folder / f"run_{request.run}" / "slurm_0.out",
+            output=request.folder / request.console,
             environment=user_environment() | {"SLURMAPPLY_SUBMISSION": job_id},
         )
         details = {

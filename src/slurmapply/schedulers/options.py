@@ -249,7 +249,7 @@ def run_options(
     *,
     slurm_name: str,
     tasks: int,
-    run: int,
+    console: str,
     cpus_per_node: int,
     gpus_per_node: int | str | None = None,
     time: object = None,
@@ -271,8 +271,8 @@ def run_options(
         The job's name with the submission's tag.
     tasks
         How many array tasks.
-    run
-        Number of the run, which names the folder of the consoles.
+    console
+        Pattern of the tasks' consoles, relative to the job folder.
     after
         Ids of Slurm jobs that must have ended first.
     cpus_per_node, gpus_per_node, time, mem, partition, account, task_limit, slurm_options
@@ -298,7 +298,7 @@ def run_options(
         "array": f"0-{tasks - 1}" + (f"%{task_limit}" if task_limit else ""),
         **given,
         # Relative to the job folder, so that the folder can be moved and submitted by hand.
-        "output": f"run_{run}/slurm_%a.out",
+        "output": console,
         # Without it a requeued task begins by emptying the console of its first life.
         "open-mode": "append",
     }
