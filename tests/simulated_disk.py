@@ -287,8 +287,13 @@ class SimulatedSystem:
 
     def content(self, name: str) -> bytes | None:
         """Give a file's content without a system call, for tests that look from outside."""
-        file = self.files.get(self.soft.get(name, name))
+        file = self._find(name)
         return None if file is None else bytes(file.content)
+
+    def _find(self, name: str) -> _File | None:
+        while name in self.soft:
+            name = self.soft[name]
+        return self.files.get(name)
 
     def forget_unsynced(self, actor: Actor) -> None:
         """Lose what a task had not synced, as when its node dies."""
@@ -308,12 +313,12 @@ class SimulatedSystem:
             if flags & self.O_EXCL:
                 self._refuse_existing(name)
             assert name.rpartition("/")[0] in self.folders
-            file = self.files.setdefault(name, _File(self._caller))
+            file = self._find(name) or self.files.setdefault(name, _File(self._caller))
             self.version += 1
         return self._new_descriptor(file)
 
     def _existing(self, name: str) -> _File:
-        file = self.files.get(self.soft.get(name, name))
+        file = self._find(name)
         if file is None:
             raise FileNotFoundError(errno.ENOENT, "no such file", name)
         return file
@@ -738,10 +743,17 @@ class Simulation:
         content = self.system.content(jobfolder.claim(run, chunk, generation))
         return Life(*json.loads(content or b"")["life"])
 
-    def _gave_up(self, run: int, life: Life, chunk: int, generation: int) -> bool:
+    def _gave_up(self, run: int, owner: Life, chunk: int, generation: int) -> bool:
+        """Whether the owner gave its claim up, or a later life of its task did."""
+        return any(
+            [chunk, generation] in record["chunks"]
+            for life in range(owner.life, _LIVES)
+            for record in self._stopping_records(run, owner._replace(life=life))
+        )
+
+    def _stopping_records(self, run: int, life: Life) -> list[dict[str, Any]]:
         lines = (self.system.content(life.record(run)) or b"").splitlines()
-        records = [json.loads(line) for line in lines if b'"stopping"' in line]
-        return any([chunk, generation] in record["chunks"] for record in records)
+        return [json.loads(line) for line in lines if b'"stopping"' in line]
 
     def took(self, actor: Actor, claim: Claim | None, *, sealed: bool) -> None:
         """Judge what a task got when it asked for a claim."""

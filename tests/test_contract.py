@@ -226,7 +226,7 @@ def test_rows_are_retried_by_cause_mask_status_and_number(lab: Lab) -> None:
     job.retry([0, 2], f=always("numbers")).wait()
     with pytest.raises(RowsFailedError, match="1 x ValueError: invalid literal"):
         job.results()
-    assert job.retry(f=always("left")).results() == [
+    assert job.retry("failed", f=always("left")).results() == [
         "numbers", "mask", "numbers", "status", "left",
     ]  # fmt: skip
     assert job.table(details=True)["row_attempt"].tolist() == [2, 2, 3, 2, 3]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import graphlib
 import importlib
 import json
 import re
@@ -59,9 +60,17 @@ def tree(module: str) -> ast.Module:
     return ast.parse(MODULES[module].read_text())
 
 
-def imports(module: str) -> Iterator[str]:
-    """Name the modules of the package that a module imports, anywhere, also for types only."""
+def imports(module: str, *, types: bool = True) -> Iterator[str]:
+    """Name the modules of the package that a module imports anywhere, for types only or not."""
+    for_types = {
+        id(node)
+        for block in ast.walk(tree(module))
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
     for node in ast.walk(tree(module)):
+        if id(node) in for_types and not types:
+            continue
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -117,6 +126,11 @@ def test_imports_point_down(module: str) -> None:
     for other in imports(module):
         assert other != "__init__", f"{module} imports the package's face"
         assert layer_of(other) in layers()[mine][0] | {mine}, f"{module} imports {other}"
+
+
+def test_no_module_needs_itself() -> None:
+    graph = {module: {*imports(module, types=False)} for module in MODULES}
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(MODULES)
 
 
 def test_node_and_schedulers_meet_in_one_module_only() -> None:

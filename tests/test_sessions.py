@@ -369,6 +369,8 @@ def test_a_job_is_cancelled_by_its_id_while_it_waits(slurm_cluster: Cluster) -> 
     )
     status = job.status()
     assert (status.state, status.completed, status.log) == ("queued", False, {})
+    with pytest.raises(JobAliveError, match="cannot clean up"):
+        SlurmJob(job.folder).cleanup(wait=False)
     job.cancel()
     assert job.wait(timeout=20).status().counts == {"cancelled": 2}
     queue = slurm_cluster.run(["squeue", "-h", "-o", "%i", "-j", f"{namesake},{job.job_id}"])

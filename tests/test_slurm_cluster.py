@@ -146,7 +146,8 @@ def test_what_a_killed_supervisor_left_is_found(
 @pytest.mark.slurm
 def test_a_marked_test_finds_slurm_by_its_usual_variable() -> None:
     said = subprocess.run(["sinfo", "-h"], capture_output=True, text=True, check=True).stdout
-    assert "node[01-04]" in said
+    assert "main" in said
+    assert "node01" in said or "node[01" in said
     assert Path(os.environ["SLURM_CONF"]).exists()
 
 

@@ -21,13 +21,8 @@ if TYPE_CHECKING:
 
 
 def prepare(f: Callable[..., Any], rows: int, **how: Any) -> SlurmJob:
-    how: dict[str, Any] = {
-        "nodes": 2,
-        "cpus_per_node": 1,
-        "job_name": "task",
-        "submit": False,
-    } | how
-    return slurm_apply(f, {"x": list(range(rows))}, **how)
+    plain: dict[str, Any] = {"nodes": 2, "cpus_per_node": 1, "job_name": "task", "submit": False}
+    return slurm_apply(f, {"x": list(range(rows))}, **(plain | how))
 
 
 class Task:

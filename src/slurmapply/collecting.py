@@ -6,6 +6,7 @@ import pickle
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from slurmapply.advice import next_steps
 from slurmapply.errors import FormatError, RowError, RowsFailedError
 from slurmapply.inputs import Params
 from slurmapply.outcome import Failure
@@ -205,27 +206,15 @@ class Collector:
 
     def refusal(self, bad: Sequence[int], state: JobState) -> RowsFailedError:
         """Describe rows that are not ok, grouped by cause."""
-        # By cause and place: messages of one fault differ from row to row (ids, values, sets).
-        groups: dict[tuple[str, str], list[int]] = {}
-        texts: dict[tuple[str, str], str] = {}
-        for row in bad:
-            _, failure = self.failure(row, state)
-            key = (failure.cause, failure.place)
-            groups.setdefault(key, []).append(row)
-            texts.setdefault(key, _one_line(failure))
-        largest = sorted(groups.items(), key=lambda group: -len(group[1]))
-        causes = "; ".join(
-            f"{len(rows)} x {texts[key]} (first: row {rows[0]})"
-            for key, rows in largest[:_SHOWN_CAUSES]
-        )
-        left = len(largest) - _SHOWN_CAUSES
-        more = f"; and {left} more causes" if left > 0 else ""
+        befell = {row: self.failure(row, state) for row in bad}
+        causes = _grouped({row: failure for row, (_, failure) in befell.items()})
+        steps = next_steps((status, failure.cause) for status, failure in befell.values())
         error = RowsFailedError(
-            f"{len(bad)} of {self._job['rows']} rows of {self._job['name']} are not ok: {causes}"
-            f"{more}. Look with job.errors() or job.row({bad[0]}); mend the function and "
-            'job.retry(f=...), or job.retry() as it is; take what is there with errors="keep".'
+            f"{len(bad)} of {self._job['rows']} rows of {self._job['name']} are not ok: {causes}. "
+            f"Look with job.errors() or job.row({bad[0]}); {steps}; "
+            'take what is there with errors="keep".'
         )
-        error.__cause__ = self.error(bad[0], state).exception
+        error.__cause__ = _unpickled(befell[bad[0]][1].exception)
         return error
 
     # -- tables ----------------------------------------------------------------------------
@@ -328,6 +317,20 @@ class Collector:
             failure.message, failure.traceback, log,
             seconds, cpu, peak, host or "", attempt or 0,
         )  # fmt: skip
+
+
+def _grouped(failures: Mapping[int, Failure]) -> str:
+    """Group rows by cause and place: messages of one fault differ (ids, values, sets)."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for row, failure in failures.items():
+        groups.setdefault((failure.cause, failure.place), []).append(row)
+    largest = sorted(groups.values(), key=lambda rows: -len(rows))
+    parts = [
+        f"{len(rows)} x {_one_line(failures[rows[0]])} (first: row {rows[0]})"
+        for rows in largest[:_SHOWN_CAUSES]
+    ]
+    left = len(largest) - _SHOWN_CAUSES
+    return "; ".join(parts) + (f"; and {left} more causes" if left > 0 else "")
 
 
 def _one_line(failure: Failure) -> str:

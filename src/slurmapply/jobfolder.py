@@ -132,13 +132,9 @@ def beside_outcomes(outcomes: str) -> str:
     return f"{outcomes.partition('.')[0]}.died.rec"
 
 
-#: Stands for the task's number in Slurm's patterns of file names (sbatch(1), "filename pattern").
-ANY_TASK = "%a"
-
-
-def task_console(run: int, task: int | str = ANY_TASK) -> str:
-    """Name the console of a task, or of any in Slurm's way of writing it."""
-    return f"run_{run}/slurm_{task}.out"
+def task_console(run: int, task: int | None = None) -> str:
+    """Name the console of a task, or of any in Slurm's way (sbatch(1), "filename pattern")."""
+    return f"run_{run}/slurm_{'%a' if task is None else task}.out"
 
 
 def parse_console(name: str) -> int | None:

@@ -35,7 +35,7 @@ sys.exit(main(sys.argv[1:]))
 
 #: The session's own modules, which no node loads by itself.
 _SESSION_ONLY = (
-    "announcing", "api", "backends", "cells", "collecting", "columns", "consoles", "earlier",
+    "advice", "announcing", "api", "backends", "cells", "collecting", "columns", "consoles", "earlier",
     "fingerprint", "following", "frames", "grid", "inputs", "job.", "joblist", "listing",
     "packing", "parameters", "preparing", "progress", "removal", "resources", "results", "rslurm",
     "runview", "schedulers/", "settings", "shapes", "shipping", "signature", "stacking", "status",
