@@ -33,13 +33,10 @@ from slurmapply.worker.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
 
-#: The session's own modules, which no node loads by itself.
-_SESSION_ONLY = (
-    "advice", "announcing", "api", "backends", "cells", "collecting", "columns", "consoles", "earlier",
-    "fingerprint", "following", "frames", "grid", "inputs", "job.", "joblist", "listing",
-    "packing", "parameters", "preparing", "progress", "removal", "resources", "results", "rslurm",
-    "runview", "schedulers/", "settings", "shapes", "shipping", "signature", "stacking", "status",
-    "submitting", "wording",
+#: What every node loads; a test holds that it is all of it.
+_ON_NODES = (
+    "__init__", "call", "choice", "chunks", "errors", "jobfolder", "outcome", "pickles",
+    "records", "rows", "states", "survey", "worker/",
 )  # fmt: skip
 
 
@@ -51,12 +48,16 @@ def pack_worker() -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("__main__.py", _MAIN.format(version=sys.version_info[:2]))
-        for package in (Path(__file__).parent, Path(cloudpickle.__file__).parent):
-            for name, source in _modules(package):
-                archive.write(source, f"{package.name}/{name}", zipfile.ZIP_DEFLATED, 1)
-                if not name.startswith(_SESSION_ONLY):
-                    archive.writestr(f"{package.name}/{name}c", _compiled(source))
+        _add(archive, Path(__file__).parent, _ON_NODES)
+        _add(archive, Path(cloudpickle.__file__).parent, ("",))
     return stream.getvalue()
+
+
+def _add(archive: zipfile.ZipFile, package: Path, compiled: tuple[str, ...]) -> None:
+    for name, source in _modules(package):
+        archive.write(source, f"{package.name}/{name}", zipfile.ZIP_DEFLATED, 1)
+        if name.startswith(compiled):
+            archive.writestr(f"{package.name}/{name}c", _compiled(source))
 
 
 def _modules(package: Path) -> Iterator[tuple[str, Path]]:
