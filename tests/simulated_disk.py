@@ -662,7 +662,8 @@ class Simulation:
     def _next_best(self, present: list[Actor]) -> list[Actor]:
         paused = [actor for actor in present if actor.paused_until >= self.steps]
         if paused:
-            self.standstills.append(self._look_around())
+            if paused[0].loop is not None and paused[0].loop.stop:
+                self.standstills.append(self._look_around())
             paused[0].paused_until = 0
             return paused[:1]
         waiting = [actor for actor in present if actor.thread]

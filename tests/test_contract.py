@@ -68,6 +68,7 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         request.getfixturevalue("slurm_cluster")
     folder = tmp_path_factory.mktemp(request.param)
     (folder / "beside_the_script.py").write_text("def triple(x):\n    return 3 * x\n")
+    (folder / "three_letters").write_text("abc")
     with pytest.MonkeyPatch.context() as patch:
         for variable in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
             patch.setenv(variable, str(folder / "home"))
@@ -302,6 +303,7 @@ KINDS: dict[str, Callable[[], Callable[..., Any]]] = {
     "bound method": bound_method,
     "callable object": callable_object,
     "uses a global frame": lambda: lambda x: int(WEIGHTS["weight"].sum() // 20) * x,
+    "reads a relative path": lambda: lambda x: len(Path("three_letters").read_text()) * x,
     "imports inside": lambda: lambda x: __import__("beside_the_script").triple(x),
 }
 

@@ -28,9 +28,10 @@ from slurmapply import (
     slurm_apply,
     slurm_map,
 )
+from slurmapply.survey import Survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from tests.slurm_cluster import Cluster
 
@@ -166,6 +167,27 @@ def test_ctrl_c_ends_the_waiting_only(tmp_path: Path, own_folders: Path) -> None
     assert job.status().state == "running"
     (tmp_path / "gate").touch()
     assert len(job.results()) == 1
+
+
+def test_what_is_written_while_a_session_looks_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = slurm_map(gated(tmp_path / "gate"), range(4), backend="local", nodes=1)
+    read = Survey.update
+
+    def read_slowly(survey: Survey, runs: Iterable[int]) -> int:
+        new = read(survey, runs)
+        (tmp_path / "gate").touch()
+        records = list(job.folder.glob("run_0/task_*.jsonl"))
+        wait_until(lambda: all('"end"' in path.read_text() for path in records))
+        return new
+
+    wait_until(lambda: list(tmp_path.glob("gate.*")))
+    with monkeypatch.context() as patch:
+        patch.setattr(Survey, "update", read_slowly)
+        status = job.status()
+    assert status.ok or not status.completed
+    assert job.wait().status().ok
 
 
 # By hand

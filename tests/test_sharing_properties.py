@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from slurmapply.outcome_file import Frame
 
 # The same examples each time: a failure in CI is a failure here.
-many = settings(max_examples=500, derandomize=True, deadline=None)
+many = settings(max_examples=400, derandomize=True, deadline=None)
 some = settings(many, max_examples=150)
 
 #: Lets tasks take turns of one to six system calls.

@@ -10,7 +10,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from slurmapply import fingerprint, listing
+from slurmapply import fingerprint, jobfolder, listing
 from slurmapply.backends import choose_backend
 from slurmapply.earlier import existing_job, ids_to_wait_for, refuse_to_replace, same_job
 from slurmapply.errors import InvalidArgumentError
@@ -21,7 +21,7 @@ from slurmapply.resources import check_resources
 from slurmapply.rows import ABSENT
 from slurmapply.schedulers.script import default_template as _template_text
 from slurmapply.settings import load_defaults, merge_slurm_options
-from slurmapply.shipping import caller_outside, find_globals, large_parts
+from slurmapply.shipping import WORTH_SAYING, caller_outside, find_globals, large_parts
 from slurmapply.signature import check_call, function_name
 
 if TYPE_CHECKING:
@@ -446,7 +446,7 @@ def _make(kind: str, f: Any, rows: Any, given: Mapping[str, Any]) -> SlurmJob:
     after = ids_to_wait_for(given["after"], backend)
     plan = RunPlan(0, "all", work.length, resources, backend, after)
     write_job(folder, name, work, plan, replaces=job is not None)
-    _say_what_is_large(work)
+    _say_what_is_large(work, folder)
     return _start(SlurmJob(folder), submit=given["submit"])
 
 
@@ -497,7 +497,10 @@ def _fingerprinted(work: Work) -> Work:
     return replace(work, fingerprints=prints)
 
 
-def _say_what_is_large(work: Work) -> None:
+def _say_what_is_large(work: Work, folder: Path) -> None:
     """Name captured objects that few people know they send."""
+    sizes = ((folder / name).stat().st_size for name in (jobfolder.FUNCTION, jobfolder.DATA))
+    if sum(sizes) < WORTH_SAYING:
+        return
     for name, size in large_parts(work.function, work.more_args):
         print(f"{name} ({size / 1e6:.0f} MB) goes along with {work.function_name}")  # noqa: T201

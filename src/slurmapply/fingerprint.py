@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -78,13 +77,23 @@ def _add_value(digest: Any, value: Any, seen: set[int]) -> None:
 
 def of_value(value: Any) -> str:
     """Digest any object by its pickle."""
-    stream = io.BytesIO()
+    digest = hashlib.sha256()
     try:
-        digest = hashlib.sha256(ObjectWriter(BufferWriter(stream)).dump(value).data)
+        digest.update(ObjectWriter(BufferWriter(_Into(digest))).dump(value).data)
     except Exception:  # noqa: BLE001  # what cannot be sent is found, and named, a step later
         return "unknown"
-    digest.update(stream.getvalue())
     return digest.hexdigest()
+
+
+class _Into:
+    """Takes large buffers into a digest, without a copy."""
+
+    def __init__(self, digest: Any) -> None:
+        self._digest = digest
+
+    def write(self, data: memoryview, /) -> int:
+        self._digest.update(data)
+        return data.nbytes
 
 
 def of_work(

@@ -114,6 +114,7 @@ class Follower:
         self._scheduler = scheduler
         self._questions = Questions()
         self._asked_of_run = -1
+        self._ended_since: float | None = None
         self.survey = Survey(disk, job["uuid"], job["rows"])
         self.run = self._view_run(0)
 
@@ -132,24 +133,30 @@ class Follower:
         waiting
             The caller looks again and again until the job's end.
         """
-        latest = self._latest_run()
-        news = bool(self.survey.update(range(latest + 1))) or latest != self._asked_of_run
-        if latest != self._asked_of_run:
-            self._questions = Questions()
-            self._asked_of_run = latest
-            news = False
-        self.run = self._view_run(latest)
         now = time.monotonic()
+        news = self._read()
         if ask:
             self._questions.note_look(now, news=news, waiting=waiting)
         state = self._judge(now)
         if ask and state not in OVER and self.run.submission and self._questions.due(now):
             self._ask(self.run.submission, now)
-            # What was written between the first look and the answer must not be missed.
-            self.survey.update(range(latest + 1))
-            self.run = self._view_run(latest)
+            self._read()
             state = self._judge(now)
         return state
+
+    def _read(self) -> bool:
+        """Read the folder; tells whether there were new outcomes.
+
+        Records before outcomes: a task that has written its ``end`` has written its outcomes, so
+        that what is read after the ``end`` is complete.
+        """
+        latest = self._latest_run()
+        if latest != self._asked_of_run:
+            self._questions = Questions()
+            self._asked_of_run = latest
+            self.survey.update(range(latest + 1))
+        self.run = self._view_run(latest)
+        return bool(self.survey.update(range(latest + 1)))
 
     def _latest_run(self) -> int:
         numbers = map(jobfolder.parse_run, self._disk.names("."))
@@ -183,15 +190,18 @@ class Follower:
 
     def _judge(self, now: float) -> JobState:
         run = self.run
+        complete = self._all_read()
+        self._ended_since = (self._ended_since or now) if run.ended else None
         return job_state(
             Evidence(
                 submitted=bool(run.submission or run.lives or not self._job["rows"]),
                 settled=self.outcomes.settled_in(run.number) >= len(run.rows),
                 cancelled=run.cancelled,
                 started=run.started,
-                ended=run.ended,
+                ended=run.ended and (complete or not self._within_grace(self._ended_since, now)),
                 presence=self._presence(),
-                files_may_come=self._files_may_come(now),
+                files_may_come=self._within_grace(self._questions.absent_since, now)
+                or (run.ended and not complete),
             )
         )
 
@@ -208,8 +218,18 @@ class Follower:
             return Presence.WAITING
         return Presence.ABSENT
 
-    def _files_may_come(self, now: float) -> bool:
-        since = self._questions.absent_since
+    def _all_read(self) -> bool:
+        """Whether all outcomes files that tasks named at their end are here and read."""
+        folder = jobfolder.run_folder(self.run.number)
+        return all(
+            self.survey.has_read(f"{folder}/{name}", size)
+            for view in self.run.latest
+            if view.end is not None
+            for name, size in view.end["files"].items()
+        )
+
+    def _within_grace(self, since: float | None, now: float) -> bool:
+        """Whether a shared disk may still show files of tasks that have ended since."""
         grace = _LOCAL_GRACE if is_here(self._disk.path.absolute()) else _SHARED_GRACE
         return since is not None and now - since < grace
 

@@ -13,7 +13,7 @@ from slurmapply import jobfolder
 from slurmapply.rows import RowNumbers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from slurmapply.jobfolder import Disk, Life
 
@@ -78,9 +78,18 @@ class TaskRecord:
             time=time.time(),
         )
 
-    def finish(self, reason: str) -> None:
-        """Append the last record."""
-        self.append("end", reason=reason, time=time.time())
+    def finish(self, reason: str, files: Mapping[str, int] | None = None) -> None:
+        """Append the last record.
+
+        Parameters
+        ----------
+        reason
+            Why the task ended, ``done`` if it found no more rows.
+        files
+            Size of each of its outcomes files: another machine may see this record before it sees
+            the files (NFS lists a folder from its cache).
+        """
+        self.append("end", reason=reason, time=time.time(), files=dict(files or {}))
 
     def append(self, record: str, **fields: Any) -> None:
         """Append a record, synced."""

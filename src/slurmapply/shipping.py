@@ -114,7 +114,10 @@ def _names(code: Any) -> set[str]:
 
 
 def large_parts(function: Any, more_args: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """Give name and size in bytes of the objects above `WORTH_SAYING` that go along."""
+    """Give name and size in bytes of the objects above `WORTH_SAYING` that go along.
+
+    Each is pickled once more to be measured: ask only when all together are that large.
+    """
     content = payload(function, more_args, {}, None)
     sizes = []
     for _, name, value in _parts(content):

@@ -14,7 +14,7 @@ cancelled   the run's ``cancelled`` mark, and nothing of it can still run
 finished    nothing of it can still run: each task wrote its last ``end``, or the batch system
             answered without naming it and the disk had its time to show the last files
 stopping    the ``cancelled`` mark, or nothing runs any more but the last files may still be on
-            their way
+            their way: tasks say in ``end`` which there are
 unknown     the batch system was asked and did not answer
 running     a task of the run wrote ``started`` and no ``end``, or the batch system says so
 queued      otherwise: submitted, and nothing has started
@@ -107,11 +107,12 @@ class Evidence:
     cancelled
         The ``cancelled`` mark is there.
     started, ended
-        A task wrote ``started`` (and no ``end``); every task wrote its last ``end``.
+        A task wrote ``started`` (and no ``end``); every task wrote its last ``end``, and the files
+        that it names are read.
     presence
         The batch system's newest answer.
     files_may_come
-        Too little time has passed since the tasks' end for a shared disk to show their files.
+        The tasks have ended, and too little time has passed for a shared disk to show their files.
     """
 
     submitted: bool
@@ -138,7 +139,7 @@ def job_state(evidence: Evidence) -> JobState:
         return JobState.FINISHED
     if over:
         return JobState.CANCELLED if evidence.cancelled else JobState.FINISHED
-    if evidence.cancelled or evidence.presence is Presence.ABSENT:
+    if evidence.cancelled or evidence.files_may_come or evidence.presence is Presence.ABSENT:
         return JobState.STOPPING
     if evidence.presence is Presence.NO_ANSWER:
         return JobState.UNKNOWN

@@ -67,6 +67,13 @@ class Survey:
                 new += 1
             return new
 
+    def has_read(self, path: str, size: int) -> bool:
+        """Whether a file was read up to a size, or given up before."""
+        reader = self._readers.get(path)
+        return not size or (
+            reader is not None and (reader.offset >= size or reader.damaged_bytes > 0)
+        )
+
     def values(self, frame: Frame) -> FrameValues:
         """Read the values of a frame.
 

@@ -89,6 +89,14 @@ class Claims:
         """Chunk and generation of claims with rows that are still in another task's workers."""
         return [(waiting.chunk, waiting.generation) for waiting in self._waiting]
 
+    @property
+    def inherited(self) -> list[tuple[int, int]]:
+        """Chunk and generation of claims of this task's earlier lives that nobody took over yet.
+
+        Only a next life may take them, so a life that stops has to give them up too.
+        """
+        return list(self._own_before(self._taken())) if self._life.life else []
+
     def take_released(self) -> Claim | None:
         """Give rows of held chunks that the tasks before have let go of, None when none yet."""
         if not self._waiting:

@@ -115,7 +115,9 @@ class Supervisor:
         self._listen()
         self._signalled = stop
         self._record.start(self._count)
-        if not self._signalled and (self._refill() or self._claims.waiting):
+        if self._signalled:
+            self._stop_early(self._signalled)
+        elif self._refill() or self._claims.waiting:
             for number in range(min(self._count, max(1, len(self._run.rows)))):
                 self._start_worker(number)
         while self._workers and not self._over():
@@ -129,7 +131,7 @@ class Supervisor:
             self._stop_early("patience", "rows of another task that was stopping never came out")
         self._dismiss()
         reason = self._stop or "done"
-        self._record.finish(reason)
+        self._record.finish(reason, self._files())
         return 0 if reason == "done" or self._signalled else 1
 
     # -- signals and processes -------------------------------------------------------------
@@ -260,7 +262,8 @@ class Supervisor:
         # by now must be there for them.
         for worker in self._workers:
             self._disk.sync_file(worker.outcomes)
-        chunks = [*self._pool.held.items(), *self._claims.waiting]
+        claims = self._claims
+        chunks = [*self._pool.held.items(), *claims.waiting, *claims.inherited]
         self._record.stop(reason, message, chunks=chunks, rows=rows)
         self._end_workers(waiting_only=self._disk.read(self._cancelled) is None)
 
@@ -278,6 +281,15 @@ class Supervisor:
         for worker in self._workers:
             os.waitpid(worker.pid, 0)
             worker.kill_group()
+
+    def _files(self) -> dict[str, int]:
+        """Give the size of each outcomes file of this life, by which a reader knows it has all."""
+        folder = jobfolder.run_folder(self._run.number)
+        mine = (self._life.task, self._life.life)
+        names = [
+            name for name in self._disk.names(folder) if jobfolder.parse_outcomes(name) == mine
+        ]
+        return {name: self._length(f"{folder}/{name}") for name in names}
 
     # -- what befalls workers --------------------------------------------------------------
 
