@@ -63,6 +63,7 @@ OWNER = "4711"
 SECOND = "4712"
 #: No scenario of these tests needs a tenth of it: beyond, something waits for ever.
 MOST_STEPS = 50_000
+FOREVER = MOST_STEPS
 _LIVES = 3
 
 
@@ -120,7 +121,10 @@ class Scenario:
     requeue
         Tasks that stopped early start again.
     slow
-        The rows in a stopping task's workers take until the others have nothing left to do.
+        For how many steps the rows in a stopping task's workers take, FOREVER for until the others
+        have nothing left to do.
+    abandon
+        A stopping task ends without the rows in its workers, as when they cannot be written.
     cached
         What a task wrote is seen by others only once it is synced, and lost with the task.
     links
@@ -142,7 +146,8 @@ class Scenario:
     absent: frozenset[int] = frozenset()
     late: bool = False
     requeue: bool = False
-    slow: bool = False
+    slow: int = 0
+    abandon: bool = False
     cached: bool = False
     links: str = "hard"
     second: int = 0
@@ -668,6 +673,10 @@ class Simulation:
             return paused[:1]
         waiting = [actor for actor in present if actor.thread]
         if waiting:
+            # What it waits for must be to come: the next life of a task that was killed.
+            assert self.zombies or any(actor.thread is None for actor in present), (
+                f"{waiting[0].life} waits for nobody"
+            )
             waiting[0].impatient = True
             return waiting[:1]
         return present[:1]
@@ -967,8 +976,10 @@ class TaskLoop:
         self.stopped_at = self._simulation.steps
         if self._actor.after_stop is not None:
             self._actor.fault = Fault(0, self._actor.after_stop)
-        if self._simulation.scenario.slow and rows:
-            self._actor.paused_until = MOST_STEPS
+        if rows:
+            self._actor.paused_until = self._simulation.steps + self._simulation.scenario.slow
+        if self._simulation.scenario.abandon:
+            self._workers = []
 
     def _sync(self) -> None:
         for worker in self._workers:

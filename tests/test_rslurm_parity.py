@@ -384,14 +384,15 @@ def test_row_36_missing_result_files_shift_no_row() -> None:
     job = slurm_map(slow, range(6), backend="local", nodes=1, cpus_per_node=2).wait()
     first, *others = sorted(job.folder.glob("run_0/outcomes_*.rec"))
     first.unlink()
-    kept = SlurmJob(job.folder).results(errors="keep")
+    later = SlurmJob(job.folder)
+    kept = later.results(errors="keep")
     lost = [row for row in range(6) if kept[row] != row]
     assert 0 < len(lost) < 6 if others else len(lost) == 6
-    table = SlurmJob(job.folder).table(errors="keep")
+    table = later.table(errors="keep")
     assert table["row_status"].tolist() == ["unfinished" if r in lost else "ok" for r in range(6)]
-    with pytest.raises(RowsFailedError, match=r"job\.retry\(\)"):
-        SlurmJob(job.folder).results()
-    assert SlurmJob(job.folder).retry().results() == list(range(6))
+    with pytest.raises(RowsFailedError, match=r"job\.retry\("):
+        later.results()
+    assert later.retry().results() == list(range(6))
 
 
 def test_row_37_cancel_slurm_ends_the_job_and_keeps_its_files() -> None:

@@ -298,6 +298,8 @@ def test_a_local_job_is_cancelled_and_none_of_its_processes_stay(tmp_path: Path)
     for path in tmp_path.glob("gate.*"):
         assert not Path(f"/proc/{path.read_text()}").exists()
     assert set(job.status().counts) == {"cancelled"}
+    (record,) = job.folder.glob("run_0/task_*.jsonl")
+    assert '"end"' in record.read_text()  # it was asked to end, not killed
     job.cancel()  # once more does no harm
     (tmp_path / "gate").touch()
     assert [process > 0 for _, process in job.retry().results()] == [True] * 6

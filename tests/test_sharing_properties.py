@@ -50,6 +50,7 @@ from slurmapply.survey import Survey
 from slurmapply.worker.claims import Claim, ranges
 from slurmapply.worker.pool import Pool
 from tests.simulated_disk import (
+    FOREVER,
     KILLS,
     OWNER,
     SECOND,
@@ -205,7 +206,8 @@ def scenarios(*fates: Fate, lives: int = 3, **fixed: Any) -> st.SearchStrategy[S
         "order": st.binary(min_size=16, max_size=80),
         "late": st.booleans(),
         "requeue": st.booleans(),
-        "slow": st.booleans(),
+        "slow": st.sampled_from([0, 30, 100, FOREVER]),
+        "abandon": st.booleans(),
         "cached": st.booleans(),
         "links": st.sampled_from(["hard", "soft"]),
     }
@@ -340,7 +342,7 @@ def test_a_kill_at_each_step_costs_nothing(scenario: Scenario, fate: Fate) -> No
 
 @pytest.mark.parametrize("second", [Fate.KILLED_AFTER, Fate.STOPPED, Fate.ZOMBIE])
 def test_a_stop_at_each_step_loses_nothing_when_something_else_happens_too(second: Fate) -> None:
-    scenario = Scenario(rows=5, tasks=2, workers=2, order=TURNS, slow=True)
+    scenario = Scenario(rows=5, tasks=2, workers=2, order=TURNS, slow=FOREVER)
     for at in range(1, calls_of(scenario, 0) + 1):
         for late in (False, True):
             faults = {
@@ -355,7 +357,7 @@ def test_a_stop_at_each_step_loses_nothing_when_something_else_happens_too(secon
 
 
 @many
-@given(scenarios(Fate.STOPPED, static=False, slow=True, requeue=False))
+@given(scenarios(Fate.STOPPED, static=False, slow=FOREVER, requeue=False))
 def test_rows_outside_the_workers_of_a_stopping_task_are_taken_at_once(scenario: Scenario) -> None:
     for still in simulate(scenario).standstills:
         if still.looked_at > still.stopped_at:
@@ -368,7 +370,7 @@ def test_rows_in_the_workers_of_a_stopping_task_wait_for_its_end_or_its_next_lif
     then: Fate | None, *, cached: bool
 ) -> None:
     waited = 0
-    scenario = Scenario(rows=8, tasks=2, workers=2, slow=True, order=TURNS, cached=cached)
+    scenario = Scenario(rows=8, tasks=2, workers=2, slow=FOREVER, order=TURNS, cached=cached)
     for at in range(1, calls_of(scenario, 0) + 1):
         faults = {(0, 0): Fault(at, Fate.STOPPED, then=then)}
         simulation = simulate(replace(scenario, faults=faults))
@@ -376,6 +378,20 @@ def test_rows_in_the_workers_of_a_stopping_task_wait_for_its_end_or_its_next_lif
         check_no_row_ran_twice_in_vain(simulation)
         waited += any(still.left & still.kept for still in simulation.standstills)
     assert waited
+
+
+@pytest.mark.parametrize("abandon", [False, True])
+def test_a_row_that_ends_while_others_look_for_it_is_neither_lost_nor_run_twice(
+    *, abandon: bool
+) -> None:
+    step_by_step = Scenario(rows=2, tasks=2, abandon=abandon, order=bytes([0, 1]) * 150)
+    for at in range(15, 25):
+        for slow in range(0, 120, 2):
+            faults = {(0, 0): Fault(at, Fate.STOPPED)}
+            simulation = simulate(replace(step_by_step, faults=faults, slow=slow))
+            check_end(simulation)
+            counts = Counter(row for _, row, _ in simulation.evaluations)
+            assert abandon or set(counts.values()) == {1}
 
 
 # -- the disk ------------------------------------------------------------------------------

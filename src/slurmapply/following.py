@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 #: directory attribute cache (acdirmax, 60 s); on a disk of this machine only the writers' time.
 _SHARED_GRACE = 120.0
 _LOCAL_GRACE = 2.0
+#: The same where tasks are processes of this machine: its workers die with a supervisor.
+_PROCESS_GRACE = 0.2
 
 _FIRST_QUESTION_AFTER = 2.0
 _LONGEST_PAUSE = 60.0
@@ -77,6 +79,11 @@ class Questions:
             self._next = now + self._pause
         elif quiet and not waiting:
             self._next = now
+
+    def ask_next(self) -> None:
+        """Ask at the next look, and then often at first."""
+        self._pause = _FIRST_QUESTION_AFTER
+        self._next = 0.0
 
     def due(self, now: float) -> bool:
         """Whether to ask now."""
@@ -229,9 +236,17 @@ class Follower:
         )
 
     def _within_grace(self, since: float | None, now: float) -> bool:
-        """Whether a shared disk may still show files of tasks that have ended since."""
-        grace = _LOCAL_GRACE if is_here(self._disk.path.absolute()) else _SHARED_GRACE
+        """Whether the disk may still show files of tasks that have ended since."""
+        submission = self.run.submission
+        if submission is not None and submission.kind != "slurm":
+            grace = _PROCESS_GRACE
+        else:
+            grace = _LOCAL_GRACE if is_here(self._disk.path.absolute()) else _SHARED_GRACE
         return since is not None and now - since < grace
+
+    def expect_change(self) -> None:
+        """Ask at the next look: something was done that changes the answer."""
+        self._questions.ask_next()
 
     # -- rows ------------------------------------------------------------------------------
 

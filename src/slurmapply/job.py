@@ -578,6 +578,7 @@ class SlurmJob:
         self._disk.publish(jobfolder.cancelled(run.number), b"")
         if run.submission:
             scheduler_for(run.submission.kind).cancel(run.submission)
+        self._follower.expect_change()
         done = len(self) - self._follower.status(state, dict).counts.get(RowStatus.PENDING, 0)
         print(f"{self.name}: cancelled; {done} of {len(self)} rows had begun or ended")  # noqa: T201
 

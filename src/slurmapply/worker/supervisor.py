@@ -52,6 +52,12 @@ _RECALL_AFTER = 0.2
 #: How long to wait for rows that another task is finishing while it stops. It was warned at most
 #: 150 s before its end (90 s, and Slurm may be up to 60 s early: sbatch(1), --signal).
 _PATIENCE = 180.0
+_TICK = 0.1
+#: Seconds between two looks for more rows while there are none, growing.
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 15.0
+#: Ends of a task that its Slurm state should show as failed.
+_FAULTS = ("load_failed", "write_failed")
 
 
 class Supervisor:
@@ -102,6 +108,8 @@ class Supervisor:
         self._signalled = ""
         self._exhausted = False
         self._patience = 0.0
+        self._pause = _FIRST_PAUSE
+        self._next_look = 0.0
         self._cancelled = jobfolder.cancelled(run.number)
 
     def run(self, stop: str = "") -> int:
@@ -132,7 +140,7 @@ class Supervisor:
         self._dismiss()
         reason = self._stop or "done"
         self._record.finish(reason, self._files())
-        return 0 if reason == "done" or self._signalled else 1
+        return 1 if reason in _FAULTS else 0
 
     # -- signals and processes -------------------------------------------------------------
 
@@ -165,16 +173,13 @@ class Supervisor:
     # -- the loop --------------------------------------------------------------------------
 
     def _wait(self) -> None:
-        """Wait for reports, ends of workers and signals; look around every half second."""
-        for key, _ in self._selector.select(timeout=0.5 if self._busy() else 0.05):
+        """Wait for reports, ends of workers and signals; look around every so often."""
+        for key, _ in self._selector.select(timeout=_TICK):
             if key.data is None:
                 with contextlib.suppress(BlockingIOError):
                     os.read(key.fd, 4096)
             else:
                 self._receive(key.data)
-
-    def _busy(self) -> bool:
-        return any(worker.group for worker in self._workers) and not self._exhausted
 
     def _receive(self, worker: Worker) -> None:
         message = os.read(worker.reports, REPORT.size)
@@ -197,12 +202,13 @@ class Supervisor:
             self._pool.give_back(range(reached, worker.group.stop))
         worker.group = range(0)
         worker.page.stop = False
+        self._next_look = 0.0
 
     def _hand_out(self) -> None:
         for worker in self._workers:
             if not worker.idle or self._stopping:
                 continue
-            if not len(self._pool) and not self._refill():
+            if not len(self._pool) and not self._look_for_more():
                 break
             group = self._pool.next_group()
             if group is not None:
@@ -214,6 +220,20 @@ class Supervisor:
                 )
         if self._exhausted:
             self._recall()
+
+    def _look_for_more(self) -> bool:
+        """Claim more rows, but do not look again and again while there are none.
+
+        A worker that has just become idle is a reason to look. Otherwise only tasks that stop can
+        leave something, and hundreds of tasks that wait for their last rows share the disk.
+        """
+        now = time.monotonic()
+        if now < self._next_look:
+            return False
+        found = self._refill()
+        self._pause = _FIRST_PAUSE if found else min(_LONGEST_PAUSE, 2 * self._pause)
+        self._next_look = 0.0 if found else now + self._pause
+        return found
 
     def _refill(self) -> bool:
         """Claim more rows; False when there are none now."""
