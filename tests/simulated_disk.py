@@ -617,9 +617,9 @@ class Simulation:
             self.current.paused_until = self.steps + steps
         self.arrive("pause")
 
-    def wait(self, actor: Actor) -> bool:
-        """Wait until something on the disk changes; False when nobody is left who could."""
-        actor.waits_at = self.system.version
+    def wait(self, actor: Actor, seen: int) -> bool:
+        """Wait for a newer version of the disk; False when nobody is left who could make it."""
+        actor.waits_at = seen
         self.pause()
         actor.waits_at = -1
         return not actor.impatient
@@ -866,6 +866,7 @@ class TaskLoop:
         self.started = True
         self._workers = [self._hire(number) for number in range(self._run.processes)]
         while True:
+            seen = self._simulation.system.version
             if self._actor.signalled and not self.stop:
                 self._stop_early("stopped")
             if not self.stop:
@@ -878,7 +879,7 @@ class TaskLoop:
                 break
             else:
                 self._sync()
-                if not self._simulation.wait(self._actor):
+                if not self._simulation.wait(self._actor, seen):
                     self._stop_early("gave up")
         self._sync()
         self._record.finish(self.stop or "done")
@@ -970,7 +971,8 @@ class TaskLoop:
         rows = self.rows_in_workers()
         for worker in self._workers:
             self._simulation.disk.sync_file(worker.name)
-        chunks = [*self._pool.held.items(), *self._claims.waiting]
+        claims = self._claims
+        chunks = [*self._pool.held.items(), *claims.waiting, *claims.inherited]
         self._record.stop(reason, "", chunks=chunks, rows=rows)
         self.kept = frozenset(rows)
         self.stopped_at = self._simulation.steps
