@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from slurmapply import jobfolder
-from slurmapply.jobfolder import FolderDisk, Life
+from slurmapply.disk import FolderDisk, write_all
+from slurmapply.jobfolder import Life
 from slurmapply.outcome import (
     KIND_FLOAT,
     KIND_INT,
@@ -955,7 +956,7 @@ class TaskLoop:
         rows, worker.unwritten = worker.unwritten, []
         data = worker.frame.take()
         self._simulation.writes_frame(self._actor, worker.name, rows, len(data))
-        jobfolder.write_all(worker.descriptor, data)
+        write_all(worker.descriptor, data)
         worker.written = worker.next
 
     def _report(self, worker: _Worker) -> None:

@@ -31,8 +31,9 @@ from hypothesis import strategies as st
 from slurmapply import jobfolder
 from slurmapply.choice import Outcomes
 from slurmapply.chunks import dynamic_plan, static_plan, tasks_for
+from slurmapply.disk import FolderDisk, write_all
 from slurmapply.errors import FormatError
-from slurmapply.jobfolder import FolderDisk, parse_record
+from slurmapply.jobfolder import parse_record
 from slurmapply.outcome import (
     HEADER_SIZE,
     KIND_BOOL,
@@ -72,8 +73,8 @@ if TYPE_CHECKING:
     from slurmapply.outcome_file import Frame
 
 # The same examples each time: a failure in CI is a failure here.
-many = settings(max_examples=400, derandomize=True, deadline=None)
-some = settings(many, max_examples=150)
+many = settings(max_examples=300, derandomize=True, deadline=None)
+some = settings(many, max_examples=120)
 
 #: Lets tasks take turns of one to six system calls.
 TURNS = bytes([24, 25, 16, 17, 32, 33, 0, 1]) * 10
@@ -386,7 +387,7 @@ def test_a_row_that_ends_while_others_look_for_it_is_neither_lost_nor_run_twice(
     *, abandon: bool
 ) -> None:
     step_by_step = Scenario(rows=2, tasks=2, abandon=abandon, order=bytes([0, 1]) * 150)
-    for at in range(15, 25):
+    for at in range(17, 22):
         for slow in range(0, 120, 2):
             faults = {(0, 0): Fault(at, Fate.STOPPED)}
             simulation = simulate(replace(step_by_step, faults=faults, slow=slow))
@@ -412,7 +413,7 @@ calls = st.lists(
 )
 
 
-@many
+@some
 @given(script=calls, links=st.sampled_from(["hard", "soft", "none"]))
 def test_the_simulated_disk_does_what_a_real_folder_does(
     script: list[tuple[Any, ...]], links: str
@@ -477,7 +478,7 @@ def test_a_write_that_is_cut_short_goes_on_where_it_stopped(data: bytes, cuts: l
         return len(view[:size])
 
     with mock.patch.object(os, "write", short):
-        jobfolder.write_all(1, data)
+        write_all(1, data)
     assert written == data
 
 
@@ -627,7 +628,7 @@ outcome_lists = st.lists(
 )
 
 
-@many
+@some
 @given(outcome_lists, st.randoms(use_true_random=False))
 def test_which_outcome_counts_does_not_depend_on_the_order_of_reading(
     files: list[tuple[int, int, int, list[tuple[int, int, bool]]]], shuffle: random.Random
@@ -687,7 +688,7 @@ def frames_in(files: Iterable[tuple[int, int, int, list[tuple[int, int, bool]]]]
 row_counts = st.one_of(st.integers(0, 60), st.integers(0, 100_000))
 
 
-@many
+@some
 @given(row_counts, st.integers(1, 300), st.none() | st.integers(1, 50))
 def test_a_dynamic_plan_holds_every_position_once_in_chunks_that_never_grow(
     rows: int, tasks: int, chunksize: int | None
@@ -709,7 +710,7 @@ def check_plan(plan: ChunkPlan, rows: int) -> None:
             assert plan.chunk_at(position) == chunk
 
 
-@many
+@some
 @given(row_counts, st.integers(1, 300))
 def test_a_dynamic_plan_needs_few_claims_and_leaves_no_long_last_chunk(
     rows: int, tasks: int
@@ -725,7 +726,7 @@ def test_a_dynamic_plan_needs_few_claims_and_leaves_no_long_last_chunk(
     assert max(plan.sizes, default=0) <= max(1, math.ceil(rows / (2 * tasks)))
 
 
-@many
+@some
 @given(row_counts, st.integers(1, 300), st.integers(1, 64))
 def test_a_static_plan_is_rslurms(rows: int, nodes: int, cpus: int) -> None:
     tasks = tasks_for(rows, nodes, cpus)
@@ -742,7 +743,7 @@ def test_a_static_plan_is_rslurms(rows: int, nodes: int, cpus: int) -> None:
     assert plan.sizes == tuple(min(nchunk, rows - nchunk * task) for task in range(tasks))
 
 
-@many
+@some
 @given(st.sets(st.integers(0, 60)))
 def test_row_numbers_are_the_set_that_they_were_made_from(numbers: set[int]) -> None:
     made = RowNumbers.of(numbers)

@@ -18,9 +18,9 @@ import pandas as pd
 import pytest
 
 from slurmapply import jobfolder, slurm_apply
+from slurmapply.disk import FolderDisk
 from slurmapply.errors import FormatError, JobFolderError, UntrustedFolderError
 from slurmapply.fingerprint import of_function
-from slurmapply.jobfolder import FolderDisk
 from slurmapply.packing import pack_worker
 from slurmapply.pickles import LARGE, BufferReader, BufferWriter, ObjectWriter
 from slurmapply.rows import ABSENT, RowReader, encode_blocks, encode_index, index_entry

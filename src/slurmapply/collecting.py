@@ -20,8 +20,8 @@ from slurmapply.status import harmless
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from slurmapply.disk import FolderDisk
     from slurmapply.following import Follower
-    from slurmapply.jobfolder import FolderDisk
     from slurmapply.outcome_file import Frame, FrameValues
     from slurmapply.parameters import Parameters
 

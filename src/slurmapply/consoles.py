@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from slurmapply import jobfolder
 
 if TYPE_CHECKING:
+    from slurmapply.disk import FolderDisk
     from slurmapply.following import Follower
-    from slurmapply.jobfolder import FolderDisk
 
 
 class Consoles:

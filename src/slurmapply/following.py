@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from slurmapply.choice import Outcomes
-    from slurmapply.jobfolder import FolderDisk
+    from slurmapply.disk import FolderDisk
 
 #: Until a shared disk surely shows what tasks wrote last: twice the longest default of NFS's
 #: directory attribute cache (acdirmax, 60 s); on a disk of this machine only the writers' time.

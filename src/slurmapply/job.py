@@ -12,6 +12,7 @@ from slurmapply.backends import scheduler_for
 from slurmapply.call import call_of, enter_row, leave_rows
 from slurmapply.collecting import Collector, RowReport
 from slurmapply.consoles import Consoles
+from slurmapply.disk import FolderDisk
 from slurmapply.errors import (
     InvalidArgumentError,
     JobAliveError,
@@ -21,7 +22,6 @@ from slurmapply.errors import (
     WaitTimeoutError,
 )
 from slurmapply.following import Follower
-from slurmapply.jobfolder import FolderDisk
 from slurmapply.parameters import Parameters
 from slurmapply.preparing import RunPlan
 from slurmapply.progress import check_timeout, looks, wait

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slurmapply import jobfolder
+from slurmapply.disk import write_all
 from slurmapply.errors import JobNotFoundError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def remember(folder: Path) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         descriptor = os.open(path, flags, 0o600)
         try:
-            jobfolder.write_all(descriptor, os.fsencode(str(folder.absolute())) + b"\n")
+            write_all(descriptor, os.fsencode(str(folder.absolute())) + b"\n")
         finally:
             os.close(descriptor)
 

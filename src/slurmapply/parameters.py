@@ -16,7 +16,7 @@ from slurmapply.status import harmless
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from slurmapply.jobfolder import FolderDisk
+    from slurmapply.disk import FolderDisk
 
 _SHOWN_ARGUMENTS = 200
 _SHOWN_VALUE = 60

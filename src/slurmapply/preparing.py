@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder, removal
 from slurmapply.chunks import tasks_for
+from slurmapply.disk import FolderDisk, write_all
 from slurmapply.errors import InvalidArgumentError, JobExistsError, JobFolderError
-from slurmapply.jobfolder import FolderDisk
 from slurmapply.packing import pack_worker
 from slurmapply.pickles import PROTOCOL, BufferWriter, ObjectWriter, Stored
 from slurmapply.resources import render_script, sbatch_options
@@ -240,7 +240,7 @@ def _write_rows(disk: FolderDisk, work: Work, writer: ObjectWriter) -> None:
     offset = 0
     with disk.create(jobfolder.ROWS) as file:
         for first, block in _blocks(work, writer):
-            jobfolder.write_all(file.fileno(), block)
+            write_all(file.fileno(), block)
             entries.append(index_entry(first, offset, block))
             offset += len(block)
     disk.write(jobfolder.ROWS_INDEX, encode_index(work.length, work.columns, entries))

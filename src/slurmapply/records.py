@@ -15,7 +15,8 @@ from slurmapply.rows import RowNumbers
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from slurmapply.jobfolder import Disk, Life
+    from slurmapply.disk import Disk
+    from slurmapply.jobfolder import Life
 
 
 def parse_records(data: bytes) -> Iterator[dict[str, Any]]:

@@ -30,7 +30,7 @@ from slurmapply.pickles import PROTOCOL, BufferReader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from slurmapply.jobfolder import FolderDisk
+    from slurmapply.disk import FolderDisk
     from slurmapply.pickles import BufferPlace, ObjectWriter
 
 #: A block is closed at this many rows or bytes of objects, whichever comes first.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
+from slurmapply.disk import FolderDisk
 from slurmapply.errors import InvalidArgumentError
 from slurmapply.job import SlurmJob
 from slurmapply.runview import submission_content
@@ -122,7 +123,7 @@ def slurm_job(
 
 def _note_id(job: SlurmJob, job_id: str) -> None:
     if job.job_id is None:
-        disk = jobfolder.FolderDisk(job.folder)
+        disk = FolderDisk(job.folder)
         content = submission_content(Submission("slurm", job_id))
         disk.publish(jobfolder.submission(0), jobfolder.encode_json(content))
     elif job_id not in job.job_ids:

@@ -13,7 +13,7 @@ from slurmapply.schedulers.base import Submission
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slurmapply.jobfolder import FolderDisk
+    from slurmapply.disk import FolderDisk
     from slurmapply.rows import RowNumbers
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
 from slurmapply.backends import scheduler_for
+from slurmapply.disk import FolderDisk
 from slurmapply.errors import InvalidArgumentError, JobAliveError, SubmissionError
-from slurmapply.jobfolder import FolderDisk
 from slurmapply.preparing import RunPlan, write_function, write_run
 from slurmapply.resources import check_resources, resources_of
 from slurmapply.rows import RowNumbers

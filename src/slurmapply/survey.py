@@ -14,7 +14,7 @@ from slurmapply.outcome_file import FileReader, Frame, FrameValues, Origin
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from slurmapply.jobfolder import Disk
+    from slurmapply.disk import Disk
 
 
 class Survey:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from slurmapply import jobfolder
+from slurmapply.disk import FolderDisk, random_hex
 from slurmapply.errors import SlurmApplyError
-from slurmapply.jobfolder import FolderDisk, Life
+from slurmapply.jobfolder import Life
 from slurmapply.records import TaskRecord
 from slurmapply.survey import Survey
 from slurmapply.worker.claims import Claims
@@ -76,7 +77,7 @@ def _identity() -> dict[str, Any]:
         cluster = os.environ.get("SLURM_CLUSTER_NAME", "")
         return {"kind": "slurm", "job_id": array, "cluster": cluster}
     host, boot, start = os.uname().nodename, _boot_id(), _start_time()
-    job_id = os.environ.get("SLURMAPPLY_SUBMISSION") or f"local-{jobfolder.random_hex()}"
+    job_id = os.environ.get("SLURMAPPLY_SUBMISSION") or f"local-{random_hex()}"
     return {
         "kind": "local", "job_id": job_id, "host": host, "boot_id": boot, "pid": os.getpid(),
         "start_time": start,

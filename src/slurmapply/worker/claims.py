@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slurmapply import jobfolder
+from slurmapply.disk import random_hex
 from slurmapply.jobfolder import Life
 from slurmapply.records import LifeView, latest_lives, read_lives
 from slurmapply.worker.run import is_sealed
@@ -20,7 +21,7 @@ from slurmapply.worker.run import is_sealed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from slurmapply.jobfolder import Disk
+    from slurmapply.disk import Disk
     from slurmapply.survey import Survey
     from slurmapply.worker.run import Run
 
@@ -147,7 +148,7 @@ class Claims:
 
     def _link(self, chunk: int, generation: int) -> bool:
         if not self._written:
-            token = {"life": self._life, "random": jobfolder.random_hex()}
+            token = {"life": self._life, "random": random_hex()}
             self._disk.publish(self._token, json.dumps(token).encode())
             self._written = True
         if self._known is not None:

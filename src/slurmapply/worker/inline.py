@@ -8,7 +8,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
-from slurmapply.jobfolder import FolderDisk, Life
+from slurmapply.disk import FolderDisk, write_all
+from slurmapply.jobfolder import Life
 from slurmapply.records import TaskRecord
 from slurmapply.survey import Survey
 from slurmapply.worker.page import Page
@@ -99,7 +100,7 @@ class _Tee:
 
     def write(self, text: str) -> int:
         """Write to both."""
-        jobfolder.write_all(self._file.fileno(), text.encode("utf-8", "backslashreplace"))
+        write_all(self._file.fileno(), text.encode("utf-8", "backslashreplace"))
         self._stream.write(text)
         return len(text)
 

@@ -20,8 +20,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from slurmapply import jobfolder
 from slurmapply.call import Call, call_of, enter_row, leave_rows
+from slurmapply.disk import write_all
 from slurmapply.outcome import KIND_FAILURE, FrameBuilder, Measures
 from slurmapply.pickles import BufferReader
 from slurmapply.rows import RowNumbers, RowReader, open_rows
@@ -32,7 +32,7 @@ from slurmapply.worker.page import NO_ROW, Page
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from slurmapply.jobfolder import FolderDisk
+    from slurmapply.disk import FolderDisk
 
 #: Supervisor to worker: first and last (excluded) position, attempt.
 GROUP = struct.Struct("=qqq")
@@ -250,7 +250,7 @@ class RowLoop:
     def _write(self, reached: int) -> None:
         if not len(self._frame):
             return
-        jobfolder.write_all(self._file.fileno(), self._frame.take())
+        write_all(self._file.fileno(), self._frame.take())
         self._page.written = reached
         self._dirty = True
         if time.monotonic() - self._synced > SYNC_AFTER:

@@ -19,7 +19,7 @@ from slurmapply.survey import Survey
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slurmapply.jobfolder import Disk
+    from slurmapply.disk import Disk
 
 
 #: How often, and how far apart in seconds, to look at a file that another task may be writing.

@@ -21,6 +21,7 @@ import time
 from typing import TYPE_CHECKING
 
 from slurmapply import jobfolder
+from slurmapply.disk import write_all
 from slurmapply.outcome import Failure, FrameBuilder, Measures
 from slurmapply.states import RowStatus
 from slurmapply.worker.child import Worker, death, fork_worker
@@ -40,7 +41,8 @@ from slurmapply.worker.process import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slurmapply.jobfolder import FolderDisk, Life
+    from slurmapply.disk import FolderDisk
+    from slurmapply.jobfolder import Life
     from slurmapply.records import TaskRecord
     from slurmapply.worker.claims import Claims
     from slurmapply.worker.run import Run
@@ -370,7 +372,7 @@ class Supervisor:
         # The dead worker's file ends who knows where: its last row gets a file of its own, named
         # so that its console is found under the worker's name.
         with self._disk.create(jobfolder.beside_outcomes(worker.outcomes)) as file:
-            jobfolder.write_all(file.fileno(), frame.take())
+            write_all(file.fileno(), frame.take())
             os.fsync(file.fileno())
 
     def _length(self, name: str) -> int:
