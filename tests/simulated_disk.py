@@ -25,7 +25,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from slurmapply import jobfolder
+from slurmapply import disk, jobfolder
 from slurmapply.disk import FolderDisk, write_all
 from slurmapply.jobfolder import Life
 from slurmapply.outcome import (
@@ -37,7 +37,7 @@ from slurmapply.outcome import (
     FrameBuilder,
     Measures,
 )
-from slurmapply.records import TaskRecord, read_lives
+from slurmapply.records import TaskRecord
 from slurmapply.states import RowStatus
 from slurmapply.survey import Survey
 from slurmapply.worker import run as worker_run
@@ -221,7 +221,7 @@ class _ReadFile(io.BytesIO):
 
 
 class SimulatedSystem:
-    """The system calls of `slurmapply.jobfolder` on files in memory.
+    """The system calls of `slurmapply.disk` on files in memory.
 
     Parameters
     ----------
@@ -252,12 +252,12 @@ class SimulatedSystem:
 
     @contextlib.contextmanager
     def patched(self) -> Iterator[None]:
-        """Give `slurmapply.jobfolder` these system calls instead of the real ones."""
+        """Give `slurmapply.disk` these system calls instead of the real ones."""
         files = SimpleNamespace(FileIO=lambda descriptor, _mode: _OpenFile(self, descriptor))
         clock = SimpleNamespace(sleep=self._sleep)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(mock.patch.object(jobfolder, "os", self))
-            stack.enter_context(mock.patch.object(jobfolder, "io", files))
+            stack.enter_context(mock.patch.object(disk, "os", self))
+            stack.enter_context(mock.patch.object(disk, "io", files))
             stack.enter_context(mock.patch.object(worker_run, "time", clock))
             yield
 
@@ -987,12 +987,6 @@ class TaskLoop:
     def _sync(self) -> None:
         for worker in self._workers:
             self._simulation.system.fsync(worker.descriptor)
-
-
-def lives_of(simulation: Simulation, run: int) -> dict[Life, Any]:
-    """Read the records of a run's lives."""
-    with simulation.system.patched():
-        return {view.life: view for view in read_lives(simulation.disk, run)}
 
 
 def simulate(scenario: Scenario) -> Simulation:

@@ -19,6 +19,9 @@ _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
 #: Looks get rarer as the wait goes on: a fiftieth of the time waited so far.
 _SHARE = 0.02
+#: A wait that is over by then needs no bar; one that goes on shows its clock so often.
+_NO_BAR_BEFORE = 0.5
+_REDRAW_EVERY = 1.0
 
 
 def check_timeout(timeout: Any) -> float | None:
@@ -103,11 +106,13 @@ class Bar:
         self._rows = rows
         self._bar: Any = None
         self._begin = time.monotonic()
+        self._shown = (-1, -1)
+        self._shown_at = 0.0
 
     def show(self, count: Callable[[], Any]) -> None:
         """Show how far the rows are; a job that ends within half a second gets no bar."""
         if self._bar is None:
-            if not _watched() or time.monotonic() - self._begin < 0.5:  # noqa: PLR2004
+            if not _watched() or time.monotonic() - self._begin < _NO_BAR_BEFORE:
                 return
             from tqdm import tqdm  # noqa: PLC0415  # only where it is seen
 
@@ -119,6 +124,10 @@ class Bar:
             if status not in (RowStatus.PENDING, RowStatus.RUNNING)
         )
         failed = ended - counts.get(RowStatus.OK, 0)
+        now = time.monotonic()
+        if (ended, failed) == self._shown and now - self._shown_at < _REDRAW_EVERY:
+            return
+        self._shown, self._shown_at = (ended, failed), now
         self._bar.set_postfix_str(f"{failed} failed" if failed else "", refresh=False)
         self._bar.n = ended
         self._bar.refresh()
