@@ -14,7 +14,6 @@ from slurmapply.runview import RunView, read_submission
 from slurmapply.schedulers.base import Answer, Phase, Scheduler, Submission
 from slurmapply.schedulers.local import is_here
 from slurmapply.states import (
-    FAILED,
     OK_CODE,
     OVER,
     STATUS_OF_CODE,
@@ -340,8 +339,3 @@ class Follower:
         if answer is not None and answer.error:
             notes.append(answer.error)
         return "\n".join(notes)
-
-
-def failed_statuses() -> frozenset[str]:
-    """Give the words of all failed statuses."""
-    return frozenset(status.value for status in FAILED)

@@ -23,20 +23,18 @@ from slurmapply.errors import (
 )
 from slurmapply.following import Follower
 from slurmapply.parameters import Parameters
-from slurmapply.preparing import RunPlan
 from slurmapply.progress import check_timeout, looks, wait
-from slurmapply.resources import check_resources
-from slurmapply.rows import ITEM
+from slurmapply.retrying import changed_function, plan_retry
 from slurmapply.runview import RunView, read_submission
 from slurmapply.settings import load_defaults
-from slurmapply.signature import check_call
 from slurmapply.states import OK_CODE, OVER, SETTLED, JobState, RowStatus
-from slurmapply.submitting import add_run, change_plan, choose_rows, plan_of, submit_run, with_job
+from slurmapply.submitting import add_run, change_plan, plan_of, submit_run, with_job
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Mapping
 
+    from slurmapply.preparing import RunPlan
     from slurmapply.status import JobStatus
 
 _LOG_TAIL = 4096
@@ -475,55 +473,14 @@ class SlurmJob:
         state = self._follower.look()
         self._refuse_prepared("retry")
         self._refuse_alive(state, "retry")
-        chosen = choose_rows(rows, len(self), lambda: self._statuses(state))
-        self._follower.survey.verify()
-        count = len(self._rows_left()) if chosen is None else len(chosen)
-        if not count:
+        plan = plan_retry(self._follower, self._collector, state, rows, changed)
+        if plan is None:
             print(f"{self.name}: nothing to retry, all {len(self)} rows are ok")  # noqa: T201
             return self
-        before = plan_of(self._follower.run.asked, count)
-        plan = RunPlan(
-            number=before.number + 1,
-            rule="left" if chosen is None else chosen.ranges,
-            rows=count,
-            resources=check_resources(changed, before.resources),
-            backend=before.backend,
-            function_of_run=before.function_of_run,
-        )
-        plan = add_run(self._disk, self._content, plan, self._new_function(f, more_args))
-        return self._submit(plan)
-
-    def _rows_left(self) -> list[int]:
-        outcomes = self._follower.outcomes
-        return [row for row in range(len(self)) if outcomes.status_code(row) != OK_CODE]
-
-    def _statuses(self, state: JobState) -> list[tuple[str, str]]:
-        pairs = []
-        for row in range(len(self)):
-            status = self._follower.row_status(row, state)
-            ok = status is RowStatus.OK
-            cause = "" if ok else self._collector.failure(row, state)[1].cause
-            pairs.append((str(status), cause))
-        return pairs
-
-    def _new_function(
-        self, f: Callable[..., Any] | None, more_args: Mapping[str, Any] | None
-    ) -> tuple[Callable[..., Any], Mapping[str, Any]] | None:
-        if f is None and more_args is None:
-            return None
-        stored = dict(self._load_payload())
-        function = stored["function"] if f is None else f
-        if more_args is not None:
-            stored["more_args"] = dict(more_args)
-        names = self._parameters.column_names()
-        on_items = names == [ITEM]
-        check_call(
-            function,
-            [] if on_items else names,
-            more_args=stored["more_args"],
-            positional=int(on_items),
-        )
-        return function, stored
+        function = None
+        if f is not None or more_args is not None:
+            function = changed_function(self._load_payload(), self._parameters, f, more_args)
+        return self._submit(add_run(self._disk, self._content, plan, function))
 
     def submit(self, **changed: Any) -> SlurmJob:
         """Submit what was only prepared, or refused.

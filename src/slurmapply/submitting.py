@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 from slurmapply import jobfolder
 from slurmapply.backends import scheduler_for
 from slurmapply.disk import FolderDisk
-from slurmapply.errors import InvalidArgumentError, JobAliveError, SubmissionError
+from slurmapply.errors import JobAliveError, SubmissionError
 from slurmapply.preparing import RunPlan, write_function, write_run
 from slurmapply.resources import check_resources, resources_of
-from slurmapply.rows import RowNumbers
 from slurmapply.runview import read_submission, submission_content
 from slurmapply.schedulers.base import Request
 
@@ -134,67 +133,6 @@ def add_run(
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return plan
-
-
-def choose_rows(
-    rows: Any, count: int, statuses: Callable[[], list[tuple[str, str]]]
-) -> RowNumbers | None:
-    """Read ``retry(rows=...)``: None for all that is not ok, else the numbers.
-
-    Parameters
-    ----------
-    rows
-        None, a status or cause, "failed", numbers, or a mask.
-    count
-        Number of rows of the job.
-    statuses
-        Gives status and cause of each row; called only when words need them.
-
-    Raises
-    ------
-    InvalidArgumentError
-        There are no such rows.
-    """
-    if rows is None:
-        return None
-    if isinstance(rows, str):
-        return _rows_by_word(rows, statuses())
-    if isinstance(rows, int) and not isinstance(rows, bool):
-        rows = [rows]
-    chosen = [value.item() if hasattr(value, "item") else value for value in rows]
-    if chosen and all(isinstance(value, bool) for value in chosen):
-        return _rows_by_mask(chosen, count)
-    if not all(isinstance(value, int) and not isinstance(value, bool) for value in chosen):
-        raise _bad_rows(f"row numbers, a mask, a status or a cause are needed, not {rows!r}")
-    outside = [value for value in chosen if not 0 <= value < count]
-    if outside:
-        raise _bad_rows(f"there is no row {outside[0]}; the job has rows 0 to {count - 1}")
-    return RowNumbers.of(chosen)
-
-
-def _rows_by_mask(mask: list[bool], count: int) -> RowNumbers:
-    if len(mask) != count:
-        raise _bad_rows(f"the mask has {len(mask)} values, the job {count} rows")
-    return RowNumbers.of(row for row, wanted in enumerate(mask) if wanted)
-
-
-def _rows_by_word(word: str, statuses: list[tuple[str, str]]) -> RowNumbers:
-    from slurmapply.following import failed_statuses  # noqa: PLC0415  # one use
-
-    failed = failed_statuses()
-    chosen = [
-        row
-        for row, (status, cause) in enumerate(statuses)
-        if word in (status, cause) or (word == "failed" and status in failed)
-    ]
-    if not chosen:
-        words = sorted({word for pair in statuses for word in pair if word})
-        raise _bad_rows(f"no row has the status or cause {word!r}; there are: {', '.join(words)}")
-    return RowNumbers.of(chosen)
-
-
-def _bad_rows(message: str) -> InvalidArgumentError:
-    return InvalidArgumentError(f"rows: {message}.", argument="rows")
 
 
 def with_job(error: SubmissionError, job: Any) -> SubmissionError:
