@@ -632,7 +632,11 @@ class Simulation:
             self._failure = self._failure or AssertionError("the tasks come to no end")
         if not self._failure:
             self._events()
-        chosen = self._choose()
+        try:
+            chosen = self._choose()
+        except AssertionError as error:  # the baton must go on, or everybody waits for ever
+            self._failure = self._failure or error
+            chosen = self._choose()
         if chosen is actor and actor is not None:
             return
         self.current = chosen
@@ -674,8 +678,10 @@ class Simulation:
             return paused[:1]
         waiting = [actor for actor in present if actor.thread]
         if waiting:
-            # What it waits for must be to come: the next life of a task that was killed.
-            assert self.zombies or any(actor.thread is None for actor in present), (
+            # What it waits for must be to come: the next life of a task that was killed. After a
+            # cancellation that life does nothing, and the batch system ends who waits for it.
+            gone = self.zombies or self.cancelled_at is not None
+            assert gone or any(actor.thread is None for actor in present), (
                 f"{waiting[0].life} waits for nobody"
             )
             waiting[0].impatient = True
@@ -863,8 +869,9 @@ class TaskLoop:
 
     def run(self) -> str:
         """Run rows until there are none left for this task; says how it ended."""
-        self._record.start(self._run.processes)
+        # Before the record: others may read it before the call that writes it comes back.
         self.started = True
+        self._record.start(self._run.processes)
         self._workers = [self._hire(number) for number in range(self._run.processes)]
         while True:
             seen = self._simulation.system.version
