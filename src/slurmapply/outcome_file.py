@@ -159,8 +159,13 @@ class FileReader:
     damaged_bytes: int = 0
 
     def read(self, file: BinaryIO, size: int) -> Iterator[Frame]:
-        """Give the complete frames between `offset` and the file's `size`."""
-        while not self.damaged_bytes and size - self.offset >= HEADER_SIZE:
+        """Give the complete frames between `offset` and the file's `size`.
+
+        A bad header is looked at anew each time: NFS may show a file's new length before the
+        bytes that make it up.
+        """
+        self.damaged_bytes = 0
+        while size - self.offset >= HEADER_SIZE:
             file.seek(self.offset)
             header = _decode_header(file.read(HEADER_SIZE), self.uuid)
             if header is None:

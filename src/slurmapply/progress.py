@@ -140,5 +140,7 @@ class Bar:
 
 
 def _watched() -> bool:
-    in_notebook = "ipykernel" in sys.modules
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    in_notebook = hasattr(shell, "kernel")
     return in_notebook or (sys.stderr is not None and sys.stderr.isatty())
