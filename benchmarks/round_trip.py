@@ -1,6 +1,7 @@
 """One `slurm_call` from submission to result, beside a plain sbatch that touches a file.
 
-Slurm's scheduler ticks once a second, so a single figure says little: both are run in turn, and
+Slurm's scheduler ticks once a second, so a single figure says little: both are run in turn, each
+after a pause of random length (else the one would always meet the tick that the other left), and
 medians are compared. Needs a Slurm: ``make cluster`` gives one.
 
     python benchmarks/round_trip.py --times 10
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import random
 import statistics
 import subprocess
 import tempfile
@@ -27,6 +29,7 @@ def plain(folder: Path, number: int) -> float:
     wanted = folder / f"touched_{number}"
     script = folder / "touch.sh"
     script.write_text(f"#!/bin/bash\ntouch {wanted}\n")
+    time.sleep(random.random())  # noqa: S311  # a phase of Slurm's clock, not a secret
     begin = time.perf_counter()
     subprocess.run(  # noqa: S603
         ["sbatch", "--output=/dev/null", str(script)],  # noqa: S607
@@ -40,6 +43,7 @@ def plain(folder: Path, number: int) -> float:
 
 def ours(folder: Path, number: int) -> float:
     """Time a slurm_call until its result is here."""
+    time.sleep(random.random())  # noqa: S311
     begin = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
         job = slurm_call(

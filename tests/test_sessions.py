@@ -359,12 +359,18 @@ def test_a_name_is_taken_over_only_from_what_cannot_be_alive(tmp_path: Path) -> 
 # A Slurm and its queue
 
 
+def reasons(job: SlurmJob) -> list[str]:
+    return [task["reason"] for task in SlurmJob(job.folder).status().queue]
+
+
 @pytest.mark.slurm
 def test_a_second_job_waits_for_the_first_and_says_why(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     first = slurm_map(gated(gate), [1], **ONE)
     second = slurm_map(lambda _: time.time(), [1], after=[first], **ONE)
     wait_until(lambda: first.status().state == "running")
+    # Slurm finds the reason at its next round of scheduling only.
+    wait_until(lambda: reasons(second) == ["Dependency"])
     began = time.monotonic()
     status = SlurmJob(second.folder).status()
     assert time.monotonic() - began < 5
@@ -447,3 +453,29 @@ def test_slurm_is_asked_seldom_whatever_the_loop_does(
         assert SlurmJob(job.folder).status().state == "finished"
         assert len(repr(job)) > 0
     assert asked() == before
+
+
+@DETACHED
+def test_cleaning_up_right_after_the_last_row_leaves_nothing(
+    own_folders: Path, backend: str
+) -> None:
+    for _ in range(5):
+        job = slurm_map(abs, [-1], backend=backend, job_name="gone")
+        assert job.results() == [1]
+        job.cleanup()
+        assert not list(own_folders.iterdir())
+
+
+@pytest.mark.slurm
+def test_tasks_that_are_not_needed_are_ended_before_the_folder_goes(
+    slurm_cluster: Cluster, own_folders: Path
+) -> None:
+    # The second task may start only when the first, which does all rows, has ended.
+    job = slurm_map(abs, [-1, -2, -3, -4], nodes=2, cpus_per_node=1, task_limit=1)
+    job.wait()
+    job_id = job.job_id
+    job.cleanup()
+    squeue = ["squeue", "-h", "-j", str(job_id), "-t", "PENDING,RUNNING,COMPLETING", "-o", "%T"]
+    # A process that has ended is shown as running for a moment.
+    wait_until(lambda: not slurm_cluster.run(squeue).strip(), 10)
+    assert not list(own_folders.iterdir())

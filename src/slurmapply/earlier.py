@@ -46,6 +46,7 @@ def refuse_to_replace(job: SlurmJob, if_exists: str) -> None:
             "still run. End it with job.cancel() first.",
             path=job.folder,
         )
+    job.end_tasks()
 
 
 def same_job(job: SlurmJob, fingerprints: Mapping[str, str]) -> SlurmJob:

@@ -243,6 +243,19 @@ class Follower:
             grace = _LOCAL_GRACE if is_here(self._disk.path.absolute()) else _SHARED_GRACE
         return since is not None and now - since < grace
 
+    def tasks_have_ended(self) -> bool:
+        """Whether every task has written its ``end``; rows are settled a moment before that."""
+        self._read()
+        return self.run.submission is None or self.run.ended
+
+    def tasks_are_known(self) -> bool:
+        """Ask the batch system whether any task may be there still."""
+        submission = self.run.submission
+        if submission is None:
+            return False
+        answer = self._scheduler(submission.kind).states([submission])
+        return not answer.known or any(state.alive for state in answer.tasks)
+
     def expect_change(self) -> None:
         """Ask at the next look: something was done that changes the answer."""
         self._questions.ask_next()

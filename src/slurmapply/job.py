@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from slurmapply.status import JobStatus
 
 _LOG_TAIL = 4096
+#: Seconds in which a task closes its files after its last row, and in which a cancelled one ends
+#: (Slurm's KillWait is 30 by default).
+_LAST_WORDS = 3.0
+_LONGEST_END = 60.0
 
 
 class SlurmJob:
@@ -539,6 +544,31 @@ class SlurmJob:
         done = len(self) - self._follower.status(state, dict).counts.get(RowStatus.PENDING, 0)
         print(f"{self.name}: cancelled; {done} of {len(self)} rows had begun or ended")  # noqa: T201
 
+    def end_tasks(self) -> None:
+        """Wait until no task is left of a job that is over, ending those that are not needed.
+
+        Tasks close their files a moment after the last row; others may still be in the queue,
+        where nothing is left for them to do. `cleanup` does this by itself.
+
+        Raises
+        ------
+        JobAliveError
+            Rows are still to run, or a task does not end.
+        """
+        self._refuse_alive(self._follower.look(), "end the tasks of")
+        if _within(_LAST_WORDS, self._follower.tasks_have_ended, 0.02):
+            return
+        submission = self._follower.run.submission
+        if submission is None or not self._follower.tasks_are_known():
+            return
+        scheduler_for(submission.kind).cancel(submission)
+        if not _within(_LONGEST_END, lambda: not self._follower.tasks_are_known(), 0.5):
+            raise JobAliveError(
+                f"tasks of {self.name} ({submission.job_id}) do not end though they were "
+                "cancelled. Try again in a while; squeue says what they wait for.",
+                job=self,
+            )
+
     def cleanup(self, wait: bool = True, keep: str | None = None) -> None:  # noqa: FBT001, FBT002  # R's order
         """Delete the job folder.
 
@@ -560,6 +590,7 @@ class SlurmJob:
         if wait and state not in OVER:
             state = self._wait()
         self._refuse_alive(state, "clean up")
+        self.end_tasks()
         if keep == "results":
             removal.keep_results(self._folder)
             return
@@ -578,6 +609,16 @@ class SlurmJob:
 
 def _reopen(folder: str, trust: bool) -> SlurmJob:  # noqa: FBT001  # called by pickle
     return SlurmJob(folder, trust=trust)
+
+
+def _within(seconds: float, condition: Callable[[], bool], pause: float) -> bool:
+    """Wait for a condition; tells whether it came."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+    return True
 
 
 def _check_errors(errors: str) -> None:
