@@ -30,6 +30,8 @@ def remember(folder: Path) -> None:
     """Add a folder to the user's list; a list that cannot be written is no misfortune."""
     path = _list_file()
     with contextlib.suppress(OSError):
+        if path.exists() and os.fsencode(str(folder.absolute())) in path.read_bytes().splitlines():
+            return
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         descriptor = os.open(path, flags, 0o600)
