@@ -11,14 +11,10 @@ a node loads only the blocks that it works on. A block is a pickle of plain cont
 
 from __future__ import annotations
 
-import datetime as dt
-import decimal
 import enum
-import fractions
 import itertools
 import json
 import pickle
-import uuid
 import zlib
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -50,21 +46,21 @@ class Absent(enum.Enum):
 
 ABSENT = Absent.ABSENT
 
-_IMMUTABLE = frozenset(
+_IMMUTABLE = frozenset({type(None), bool, int, float, complex, str, bytes})
+#: By name: nodes load this module, and none of these are needed there.
+_IMMUTABLE_NAMES = frozenset(
     {
-        type(None), bool, int, float, complex, str, bytes, uuid.UUID,
-        decimal.Decimal, fractions.Fraction, dt.date, dt.datetime,
-        dt.time, dt.timedelta,
+        "datetime.date", "datetime.datetime", "datetime.time", "datetime.timedelta",
+        "decimal.Decimal", "fractions.Fraction", "uuid.UUID",
     }
 )  # fmt: skip
-#: By name, because pandas must not be imported to look at a cell.
-_IMMUTABLE_NAMES = frozenset({"Timestamp", "Timedelta", "NaTType"})
+_IMMUTABLE_OF_PANDAS = frozenset({"Timestamp", "Timedelta", "NaTType"})
 
 
 def _is_plain(kind: type) -> bool:
-    return kind in _IMMUTABLE or (
-        kind.__name__ in _IMMUTABLE_NAMES and kind.__module__.startswith("pandas.")
-    )
+    if kind in _IMMUTABLE or f"{kind.__module__}.{kind.__qualname__}" in _IMMUTABLE_NAMES:
+        return True
+    return kind.__name__ in _IMMUTABLE_OF_PANDAS and kind.__module__.split(".")[0] == "pandas"
 
 
 class RowNumbers:
