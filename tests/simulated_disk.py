@@ -220,6 +220,10 @@ class _ReadFile(io.BytesIO):
         super().close()
 
 
+#: Above any that a real process has, so that the two kinds are never taken for each other.
+_FIRST_DESCRIPTOR = 1 << 20
+
+
 class SimulatedSystem:
     """The system calls of `slurmapply.disk` on files in memory.
 
@@ -242,7 +246,7 @@ class SimulatedSystem:
         self._links = links
         self._cached = cached
         self._descriptors: dict[int, _File | str] = {}
-        self._descriptor = 0
+        self._descriptor = _FIRST_DESCRIPTOR
         self._random = 0
         self.lose_reply = False
         self.files: dict[str, _File] = {}
@@ -352,7 +356,11 @@ class SimulatedSystem:
             self.version += 1
 
     def close(self, descriptor: int) -> None:
-        del self._descriptors[descriptor]
+        # A real folder that is collected as garbage meanwhile closes its real descriptor here.
+        if descriptor < _FIRST_DESCRIPTOR:
+            os.close(descriptor)
+        else:
+            del self._descriptors[descriptor]
 
     def listdir(self, descriptor: int) -> list[str]:
         with self._call("list"):
