@@ -236,12 +236,13 @@ class Follower:
 
     def _within_grace(self, since: float | None, now: float) -> bool:
         """Whether the disk may still show files of tasks that have ended since."""
+        if since is None:
+            return False
         submission = self.run.submission
         if submission is not None and submission.kind != "slurm":
-            grace = _PROCESS_GRACE
-        else:
-            grace = _LOCAL_GRACE if is_here(self._disk.path.absolute()) else _SHARED_GRACE
-        return since is not None and now - since < grace
+            return now - since < _PROCESS_GRACE
+        here = is_here(self._disk.path.absolute())
+        return now - since < (_LOCAL_GRACE if here else _SHARED_GRACE)
 
     def tasks_have_ended(self) -> bool:
         """Whether every task has written its ``end``; rows are settled a moment before that."""
