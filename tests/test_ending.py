@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from slurmapply import SlurmJob, slurm_map
+from slurmapply import RowsFailedError, SlurmJob, slurm_map
 from slurmapply.disk import FolderDisk, write_all
 from slurmapply.following import Follower
 from slurmapply.jobfolder import Life
-from slurmapply.outcome import KIND_INT, FrameBuilder, Measures
+from slurmapply.outcome import KIND_INT, MAGIC, FrameBuilder, Measures
 from slurmapply.records import TaskRecord
 from slurmapply.removal import out_of_the_way
 
@@ -104,3 +104,24 @@ def test_a_folder_comes_back_when_its_successor_does_not_come() -> None:
         raise OSError("no room")
     assert (folder / "results").read_text() == "kept"
     assert list(Path().iterdir()) == [folder]
+
+
+def test_damaged_values_cost_their_rows_only_until_the_retry() -> None:
+    def slow(x: int) -> list[int]:
+        time.sleep(0.02)  # long enough for a frame of its own
+        return [x]
+
+    job = slurm_map(slow, [1, 2, 3], backend="inline", job_name="damaged")
+    (outcomes,) = (job.folder / "run_0").glob("outcomes_*")
+    content = bytearray(outcomes.read_bytes())
+    content[content.index(MAGIC, 1) - 1] ^= 1  # the first frame's last byte
+    outcomes.write_bytes(content)
+    again = SlurmJob(job.folder)
+    # No value has been read yet, and the tables of the frames are whole.
+    assert again.status().counts == {"ok": 3}
+    damaged, *others = again.results(errors="keep")
+    assert (damaged.row, damaged.status) == (0, "unfinished")
+    assert others == [[2], [3]]
+    with pytest.raises(RowsFailedError, match=r"1 of 3 rows .* job\.retry\(\)"):
+        SlurmJob(job.folder).results()
+    assert SlurmJob(job.folder).retry().results() == [[1], [2], [3]]

@@ -150,6 +150,21 @@ def test_a_warned_task_gives_its_rows_to_the_others_and_finishes_its_own(
     assert count_calls(Path()) == dict.fromkeys(range(12), 1)
 
 
+def test_a_warned_worker_gives_the_rest_of_its_group_back(start: Callable[..., Task]) -> None:
+    # A static share is handed to its worker at once, all ten rows.
+    job = prepare(noted, 10, nodes=1, more_args={"seconds": 0.4}, schedule="static")
+    task = start(job, 0)
+    while not list(Path().glob("call_*")):
+        time.sleep(0.01)
+    task.process.send_signal(signal.SIGUSR1)
+    assert task.wait_for("stopping")["rows"] == [0]
+    task.end()
+    assert count_calls(Path()) == {0: 1}
+    start(job, 0, life=1).end()
+    assert count_calls(Path()) == dict.fromkeys(range(10), 1)
+    assert values(job) == [x * x for x in range(10)]
+
+
 def test_rows_in_a_stopping_tasks_workers_are_waited_for_not_run_twice(
     start: Callable[..., Task],
 ) -> None:
