@@ -92,6 +92,7 @@ class _Into:
         self._digest = digest
 
     def write(self, data: memoryview, /) -> int:
+        """Take all of it."""
         self._digest.update(data)
         return data.nbytes
 

@@ -192,6 +192,7 @@ class _Header(NamedTuple):
 
     @property
     def size(self) -> int:
+        """Length of the whole frame."""
         return HEADER_SIZE + self.table + self.causes + self.values
 
 
