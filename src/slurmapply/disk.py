@@ -235,6 +235,19 @@ class FolderDisk:
             os.fsync(file.fileno())
         os.replace(beside, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
 
+    def remove(self, name: str) -> None:
+        """Remove a file of one's own that nobody needs; it may not be there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._folder)
+
+    def truncate(self, name: str, length: int) -> None:
+        """Cut a file off."""
+        descriptor = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._folder)
+        try:
+            os.ftruncate(descriptor, length)
+        finally:
+            os.close(descriptor)
+
     def make_folder(self, name: str) -> None:
         """Make a folder for this user alone; it may be there."""
         with contextlib.suppress(FileExistsError):

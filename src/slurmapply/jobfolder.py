@@ -113,13 +113,22 @@ class Life(NamedTuple):
 
 def console_of(outcomes: str) -> str:
     """Name the console file of the worker whose outcomes stand in this file."""
-    worker = outcomes.replace("/outcomes_", "/console_").partition(".")[0]
-    return f"{worker}.txt"
+    return f"{stem_of(outcomes).replace('/outcomes_', '/console_')}.txt"
+
+
+def stem_of(outcomes: str) -> str:
+    """Give what the names of all outcomes files of one worker begin with."""
+    return outcomes.partition(".")[0]
+
+
+def next_outcomes(outcomes: str, number: int) -> str:
+    """Name the file that a worker goes on with when an earlier one could not be written."""
+    return f"{stem_of(outcomes)}.{number}.rec"
 
 
 def beside_outcomes(outcomes: str) -> str:
     """Name the file for the row that a worker died on, beside that worker's own."""
-    return f"{outcomes.partition('.')[0]}.died.rec"
+    return f"{stem_of(outcomes)}.died.rec"
 
 
 def task_console(run: int, task: int | None = None) -> str:
@@ -141,7 +150,7 @@ def console_order(name: str) -> tuple[bool, str]:
 _CONSOLE = re.compile(r"(?:slurm|console)_(\d+)(?:_\w+)?\.(?:out|txt)")
 
 
-_OUTCOMES = re.compile(r"outcomes_(\d+)_(\d+)_(\d+)_([0-9a-f]+)(\.died)?\.rec")
+_OUTCOMES = re.compile(r"outcomes_(\d+)_(\d+)_(\d+)_([0-9a-f]+)(\.died|\.\d+)?\.rec")
 _RECORD = re.compile(r"task_([\w.@-]+)_(\d+)_(\d+)\.jsonl")
 _CLAIM = re.compile(r"(\d+)\.(\d+)")
 _RUN = re.compile(r"run_(\d+)")

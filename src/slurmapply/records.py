@@ -43,9 +43,10 @@ class TaskRecord:
     disk: Disk
     run: int
     life: Life
+    _torn: bool = False
 
-    def start(self, workers: int) -> None:
-        """Append the first record: who and where this life is."""
+    def start(self, workers: int, limit: float | None = None) -> None:
+        """Append the first record: who and where this life is, and its time limit in seconds."""
         self.append(
             "started",
             time=time.time(),
@@ -54,21 +55,31 @@ class TaskRecord:
             pid=os.getpid(),
             python=".".join(map(str, sys.version_info[:3])),
             workers=workers,
+            limit=limit,
         )
 
     def stop(
-        self, reason: str, message: str, *, chunks: Iterable[tuple[int, int]], rows: Iterable[int]
+        self,
+        reason: str,
+        message: str,
+        *,
+        chunks: Iterable[tuple[int, int]],
+        rows: Iterable[int],
+        attempts: Iterable[int] = (),
     ) -> None:
         """Append what is given up, before the last rows finish.
 
         Parameters
         ----------
         reason, message
-            A signal's name, ``load_failed``, ``write_failed``; what there is to say about it.
+            A signal's name, ``time_limit``, ``max_failures``, ``load_failed``, ...; what there is
+            to say about it.
         chunks
             Chunk and generation of the claims that are given up.
         rows
             Rows that are in the workers still.
+        attempts
+            Which attempt each of them is.
         """
         self.append(
             "stopping",
@@ -76,6 +87,7 @@ class TaskRecord:
             message=message,
             chunks=list(chunks),
             rows=list(rows),
+            attempts=list(attempts),
             time=time.time(),
         )
 
@@ -95,7 +107,11 @@ class TaskRecord:
     def append(self, record: str, **fields: Any) -> None:
         """Append a record, synced."""
         line = json.dumps({"record": record, **fields}) + "\n"
-        self.disk.append(self.life.record(self.run), line.encode())
+        # What a disk refused half way must not swallow the line after it.
+        begin = "\n" if self._torn else ""
+        self._torn = True
+        self.disk.append(self.life.record(self.run), (begin + line).encode())
+        self._torn = False
 
 
 @dataclass(slots=True)
@@ -108,6 +124,8 @@ class LifeView:
         Its first record, or None.
     running
         Rows that ran for more than two seconds, with their latest record.
+    interrupted
+        Attempts of rows that ended without an outcome.
     stopping
         The record that it wrote before it let its last rows finish, or None.
     end
@@ -117,6 +135,7 @@ class LifeView:
     life: Life
     started: dict[str, Any] | None = None
     running: dict[int, dict[str, Any]] = field(default_factory=dict)
+    interrupted: list[dict[str, Any]] = field(default_factory=list)
     stopping: dict[str, Any] | None = None
     end: dict[str, Any] | None = None
 
@@ -126,6 +145,15 @@ class LifeView:
         if self.stopping is None or self.end is not None:
             return RowNumbers(())
         return RowNumbers.of(self.stopping["rows"])
+
+    @property
+    def attempts(self) -> dict[int, int]:
+        """The latest attempt of each row that is named here."""
+        found = {row: record["attempt"] for row, record in self.running.items()}
+        if self.stopping is not None:
+            named = zip(self.stopping["rows"], self.stopping["attempts"], strict=False)
+            found.update((row, max(found.get(row, 0), attempt)) for row, attempt in named)
+        return found
 
     @property
     def held(self) -> list[tuple[int, int]]:
@@ -142,13 +170,27 @@ def view_life(life: Life, data: bytes) -> LifeView:
         kind = record["record"]
         if kind == "started":
             view.started = record
-        elif kind in ("running", "interrupted"):
+        elif kind == "running":
             view.running[record["row"]] = record
+        elif kind == "interrupted":
+            view.interrupted.append(record)
+            view.running.pop(record["row"], None)
         elif kind == "stopping":
             view.stopping = record
         elif kind == "end":
             view.end = record
     return view
+
+
+#: A row that used so much of its task's time limit cannot fit into it.
+_ALL_OF_IT = 0.8
+
+
+def never_fits(interrupted: Mapping[str, Any]) -> bool:
+    """Whether a row that its task's end interrupted needs more than the whole time limit."""
+    if interrupted["cause"] != "time_limit":
+        return False
+    return bool(interrupted["seconds"] >= _ALL_OF_IT * interrupted["limit"])
 
 
 def read_lives(disk: Disk, run: int) -> list[LifeView]:

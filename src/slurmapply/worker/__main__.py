@@ -15,17 +15,19 @@ from slurmapply.jobfolder import Life
 from slurmapply.records import TaskRecord
 from slurmapply.survey import Survey
 from slurmapply.worker.claims import Claims
-from slurmapply.worker.process import Session
+from slurmapply.worker.clerk import Desk
+from slurmapply.worker.process import Assignment, Session
 from slurmapply.worker.run import (
     NotOursError,
     Run,
     adopt,
-    attempts_before,
     fix_rows,
+    history_before,
     plan_run,
     refuse_if_over,
 )
 from slurmapply.worker.supervisor import Supervisor
+from slurmapply.worker.timelimit import TaskTime, kill_wait, limit_of
 
 
 def main(arguments: list[str]) -> int:
@@ -112,23 +114,34 @@ def _supervise(
     everything: bool,
 ) -> int:
     survey = Survey(disk, run.uuid, job["rows"])
-    attempts = attempts_before(disk, run, survey) if run.number or life.life else {}
+    claims = Claims(disk, run, life, survey, everything=everything)
+    session = Session(
+        job["session"]["folder"],
+        (*job["session"]["sys_path"], *asked["sys_path"]),
+        tuple(asked["packages"]),
+    )
+
+    def assignment(worker: int) -> Assignment:
+        outcomes = life.outcomes(run.number, str(worker))
+        function = jobfolder.function_files(asked)
+        return Assignment(disk, run.uuid, run.rows, function, outcomes, session)
+
     supervisor = Supervisor(
-        disk,
         run,
-        life,
-        claims=Claims(disk, run, life, survey, everything=everything),
-        record=TaskRecord(disk, run.number, life),
-        function=jobfolder.function_files(asked),
-        session=Session(
-            job["session"]["folder"],
-            (*job["session"]["sys_path"], *asked["sys_path"]),
-            tuple(asked["packages"]),
-        ),
+        Desk(disk, run, claims, TaskRecord(disk, run.number, life)),
+        assignment,
         workers=_workers(asked, everything=everything),
-        attempts=attempts,
+        history=history_before(disk, run, survey) if run.number or life.life else {},
+        task_time=_task_time(asked, everything=everything),
     )
     return supervisor.run(os.environ.get("SLURMAPPLY_STOP", ""))
+
+
+def _task_time(asked: dict[str, Any], *, everything: bool) -> TaskTime:
+    """Say when the task must end; without a Slurm nobody ends it."""
+    if everything:
+        return TaskTime(None, None)
+    return TaskTime(limit_of(asked, os.environ), kill_wait(os.environ))
 
 
 def _workers(asked: dict[str, Any], *, everything: bool) -> int:

@@ -1,23 +1,29 @@
-"""A worker as its supervisor sees it: how it is forked, what it holds, how it ended."""
+"""Processes of a task as the supervisor sees them: how they are forked, what a worker holds."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
+import traceback
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from slurmapply import jobfolder
-from slurmapply.worker.page import NO_ROW, Page
-from slurmapply.worker.process import Assignment, become_worker, work
+from slurmapply.worker.birth import become_worker, die_with
+from slurmapply.worker.clerk import Clerk
+from slurmapply.worker.history import NEW
+from slurmapply.worker.page import Page
+from slurmapply.worker.pool import Group
+from slurmapply.worker.process import GROUP, Assignment, work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-_PR_SET_PDEATHSIG = 1
+    from slurmapply.worker.clerk import Desk
+
+_NOTHING = Group(range(0), NEW)
 
 
 @dataclass(slots=True)
@@ -29,15 +35,19 @@ class Worker:
     number, pid, page
         Of the worker; shared with it.
     outcomes
-        Name of its outcomes file.
+        Name of its first outcomes file.
     groups, reports
         Descriptors: where it takes groups from, where its reports come from.
     ready
         It has loaded the function.
-    group, attempt, since
+    group, since
         What it works on, and since when.
     named
-        The position that was last named as long running.
+        When the row began that was last named as long running.
+    late
+        When the row began that is being ended because it took too long.
+    pardon
+        When a row began, and the seconds that do not count against it.
     """
 
     number: int
@@ -47,85 +57,151 @@ class Worker:
     groups: int
     reports: int
     ready: bool = False
-    group: range = field(default_factory=lambda: range(0))
-    attempt: int = 1
+    group: Group = _NOTHING
     since: float = 0.0
-    named: int = NO_ROW
+    named: float = 0.0
+    late: float = 0.0
+    pardon: tuple[float, float] = (0.0, 0.0)
+    ends: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ends = self.groups, self.reports
 
     @property
     def idle(self) -> bool:
         """Whether it waits for a group."""
-        return self.ready and not self.group
+        return self.ready and not self.group.positions
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has a group."""
+        return bool(self.group.positions)
 
     @property
     def unwritten(self) -> range:
         """Positions that it has begun and whose outcomes are not written yet."""
-        position = self.page.row[0]
-        if position not in self.group:
+        position = self.page.row.position
+        positions = self.group.positions
+        if position not in positions:
             return range(0)
-        return range(max(self.group.start, self.page.written), position + 1)
+        return range(max(positions.start, self.page.written), position + 1)
 
-    def kill_group(self) -> None:
-        """End what the user's code left running."""
+    def hand(self, group: Group, retries: int, now: float) -> None:
+        """Give it a group, and how often each failed row of it may be tried again."""
+        self.group, self.since = group, now
+        tries = max(0, retries - group.past.failures)
+        positions = group.positions
+        message = GROUP.pack(positions.start, positions.stop, group.past.attempts + 1, tries)
+        # A worker that died this moment is buried at the next look around.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self.groups, message)
+
+    def attempt_at(self, position: int) -> int:
+        """Say which attempt of a position of its group this is."""
+        row = self.page.row
+        return row.attempt if row.position == position else self.group.past.attempts + 1
+
+    def dismiss(self) -> None:
+        """Let it close its files and end."""
+        os.close(self.groups)
+        self.ends = (self.reports,)
+
+    def drop_group(self) -> None:
+        """Note that it has no group any more."""
+        self.group = _NOTHING
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it is still there."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def end_group(self) -> None:
+        """End what the user's code left running in its process group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
 
-def fork_worker(number: int, assignment: Assignment, others: Iterable[Worker]) -> Worker:
+def fork_worker(number: int, assignment: Assignment, foreign: Iterable[int]) -> Worker:
     """Fork a worker.
 
     Parameters
     ----------
     number, assignment
         Of the worker; what it works for.
-    others
-        Workers whose ends of pipes the fork must not keep open: a pipe ends only when its last
-        writer has closed it, forked copies included.
+    foreign
+        Ends of pipes that the fork must not keep open: a pipe ends only when its last writer has
+        closed it, forked copies included.
+
+    Raises
+    ------
+    OSError
+        There may be no more processes or open files.
     """
-    child_reads, groups = os.pipe()
-    reports, child_writes = os.pipe()
     page = Page()
-    parent = os.getpid()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pid = os.fork()
-    if pid == 0:
-        foreign = [end for other in others for end in (other.groups, other.reports)]
-        _be_worker(
-            parent, assignment, page, (child_reads, child_writes), [*foreign, groups, reports]
-        )
-    os.close(child_reads)
-    os.close(child_writes)
+
+    def run(takes: int, gives: int) -> int:
+        name = jobfolder.console_of(assignment.outcomes)
+        console, watch = become_worker(name, assignment.disk, page)
+        return work(assignment, page, console, watch, takes, gives)
+
+    pid, groups, reports = _fork(run, foreign)
     return Worker(number, page, assignment.outcomes, pid, groups, reports)
 
 
-def _be_worker(
-    parent: int,
-    assignment: Assignment,
-    page: Page,
-    ends: tuple[int, int],
-    foreign: Iterable[int],
-) -> NoReturn:
-    status = 1
+def fork_clerk(desk: Desk, foreign: Iterable[int]) -> Clerk:
+    """Fork a clerk.
+
+    Parameters
+    ----------
+    desk
+        What it does.
+    foreign
+        As in `fork_worker`.
+    """
+
+    def run(takes: int, gives: int) -> int:
+        # A stop is the supervisor's to obey; the clerk writes its last words.
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        signal.set_wakeup_fd(-1)
+        return desk.serve(takes, gives)
+
+    return Clerk(*_fork(run, foreign))
+
+
+def _fork(run: Callable[[int, int], int], foreign: Iterable[int]) -> tuple[int, int, int]:
+    """Fork a process with a pipe to it and one from it; gives its pid and our two ends."""
+    takes, ours_to_write = os.pipe()
     try:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the kernel was told
-            os._exit(1)
-        for descriptor in foreign:
-            os.close(descriptor)
-        become_worker(jobfolder.console_of(assignment.outcomes), assignment.disk)
-        status = work(assignment, page, *ends)
-    finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(status)
+        ours_to_read, gives = os.pipe()
+    except OSError:
+        _close(takes, ours_to_write)
+        raise
+    parent = os.getpid()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        pid = os.fork()
+    except OSError:
+        _close(takes, ours_to_write, ours_to_read, gives)
+        raise
+    if pid == 0:
+        status = 1
+        try:
+            die_with(parent)
+            _close(*foreign, ours_to_write, ours_to_read)
+            status = run(takes, gives)
+        except Exception:  # noqa: BLE001  # the end of this process; its console tells why
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(status)
+    _close(takes, gives)
+    return pid, ours_to_write, ours_to_read
 
 
-def death(status: int) -> tuple[str, str]:
-    """Say how a process ended: cause and sentence."""
-    if os.WIFSIGNALED(status):
-        name = signal.Signals(os.WTERMSIG(status)).name
-        return name, f"the process died of {name} (signal {os.WTERMSIG(status)})"
-    code = os.WEXITSTATUS(status)
-    return f"exit_{code}", f"the process ended itself with exit status {code}, without an answer"
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

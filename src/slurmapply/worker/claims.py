@@ -9,17 +9,18 @@ excepted until its ``end``), or the task's own next life finds it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from slurmapply import jobfolder
 from slurmapply.disk import random_hex
 from slurmapply.jobfolder import Life
 from slurmapply.records import LifeView, latest_lives, read_lives
+from slurmapply.worker.history import Past, histories, hopeless_rows
 from slurmapply.worker.run import is_sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from slurmapply.disk import Disk
     from slurmapply.survey import Survey
@@ -36,11 +37,14 @@ class Claim:
         The claim's name.
     positions
         Positions to run, ascending ranges.
+    past
+        What is known of earlier attempts of some of them in this run.
     """
 
     chunk: int
     generation: int
     positions: tuple[range, ...]
+    past: Mapping[int, Past] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -102,17 +106,31 @@ class Claims:
         """Give rows of held chunks that the tasks before have let go of, None when none yet."""
         if not self._waiting:
             return None
-        blocked = self._rows_in_workers(read_lives(self._disk, self._run.number))
+        lives = read_lives(self._disk, self._run.number)
+        blocked, hopeless = self._rows_in_workers(lives), hopeless_rows(lives)
         self._survey.update([self._run.number])
         for waiting in tuple(self._waiting):
-            left = {p for p in waiting.positions if not self._settled(p)}
+            left = {p for p in waiting.positions if self._wanted(p, hopeless)}
             free = {p for p in left if self._run.rows[p] not in blocked}
             waiting.positions = left - free
             if not waiting.positions:
                 self._waiting.remove(waiting)
             if free:
-                return Claim(waiting.chunk, waiting.generation, tuple(ranges(free)))
+                return self._claim(waiting.chunk, waiting.generation, free, lives)
         return None
+
+    def _claim(
+        self, chunk: int, generation: int, positions: Iterable[int], lives: list[LifeView]
+    ) -> Claim:
+        """Make a claim of rows that were claimed before, with what is known of them."""
+        positions = list(positions)
+        known = histories(lives)
+        past = {p: known[self._run.rows[p]] for p in positions if self._run.rows[p] in known}
+        return Claim(chunk, generation, tuple(ranges(positions)), past)
+
+    def _wanted(self, position: int, hopeless: set[int]) -> bool:
+        """Whether a row is to be run, by whoever holds it."""
+        return not self._settled(position) and self._run.rows[position] not in hopeless
 
     def _settled(self, position: int) -> bool:
         return self._survey.outcomes.last_run(self._run.rows[position]) >= self._run.number
@@ -151,28 +169,30 @@ class Claims:
             token = {"life": self._life, "random": random_hex()}
             self._disk.publish(self._token, json.dumps(token).encode())
             self._written = True
+        won = self._disk.link(self._token, jobfolder.claim(self._run.number, chunk, generation))
         if self._known is not None:
             self._known.add(chunk)
-        return self._disk.link(self._token, jobfolder.claim(self._run.number, chunk, generation))
+        return won
 
     def _take_again(self) -> Claim | None:
         """Go on with a chunk that its task gave up, or that an earlier life of this one held."""
         lives = read_lives(self._disk, self._run.number)
         taken = self._taken()
+        hopeless = hopeless_rows(lives)
         given_up = set(self._given_up(lives)) | set(self._own_before(taken))
         for chunk, generation in sorted(given_up):
             if taken.get(chunk) != generation or not self._mine(chunk):
                 continue
             self._survey.update([self._run.number])
-            left = [p for p in self._run.plan.positions(chunk) if not self._settled(p)]
+            left = [p for p in self._run.plan.positions(chunk) if self._wanted(p, hopeless)]
             if left and self._link(chunk, generation + 1):
                 blocked = self._rows_in_workers(lives)
                 waiting = {p for p in left if self._run.rows[p] in blocked}
                 if waiting:
                     self._waiting.append(_Waiting(chunk, generation + 1, waiting))
-                free = tuple(ranges(p for p in left if p not in waiting))
+                free = [p for p in left if p not in waiting]
                 if free:
-                    return Claim(chunk, generation + 1, free)
+                    return self._claim(chunk, generation + 1, free, lives)
         return None
 
     def _given_up(self, lives: Iterable[LifeView]) -> Iterator[tuple[int, int]]:

@@ -12,9 +12,13 @@ from slurmapply.disk import FolderDisk, write_all
 from slurmapply.jobfolder import Life
 from slurmapply.records import TaskRecord
 from slurmapply.survey import Survey
+from slurmapply.worker.brake import Brake
+from slurmapply.worker.console import ROW_LIMIT, cut_notice
+from slurmapply.worker.history import NEW, Past
 from slurmapply.worker.page import Page
+from slurmapply.worker.pool import Group
 from slurmapply.worker.process import Assignment, RowLoop, Session, fault_of_loading, load
-from slurmapply.worker.run import Run, adopt, attempts_before, fix_rows, plan_run
+from slurmapply.worker.run import Run, adopt, fix_rows, history_before, plan_run
 
 if TYPE_CHECKING:
     import io
@@ -43,15 +47,16 @@ def run_inline(path: Path, number: int, job_id: str) -> None:
     record.start(workers=1)
     reason = "stopped"
     try:
-        reason = _run_rows(assignment, run, record, attempts_before(disk, run, survey))
+        reason = _run_rows(assignment, run, record, history_before(disk, run, survey))
     finally:
         record.finish(reason)
 
 
 def _run_rows(
-    assignment: Assignment, run: Run, record: TaskRecord, attempts: dict[int, int]
+    assignment: Assignment, run: Run, record: TaskRecord, history: dict[int, Past]
 ) -> str:
     """Run all positions; gives the reason of the end."""
+    page, brake = Page(), Brake(run.max_failures, 1)
     with _paths(assignment.session.sys_path), _console(assignment) as console:
         try:
             call, arguments = load(assignment)
@@ -59,16 +64,33 @@ def _run_rows(
             record.stop("load_failed", fault_of_loading(error), chunks=(), rows=())
             return "load_failed"
         loop = RowLoop(
-            assignment, call, arguments, Page(), console=console.tell, interruptible=True
+            assignment, call, arguments, page, console=console, clear=_nothing, interruptible=True
         )
         try:
-            positions = range(len(run.rows))
-            for attempt, group in itertools.groupby(positions, lambda p: attempts.get(p, 0) + 1):
-                same = list(group)
-                loop.run(range(same[0], same[-1] + 1), attempt)
+            for group in _groups(len(run.rows), history):
+                left = group.positions
+                while left:
+                    page.probation = brake.watches([page])
+                    tries = max(0, run.retries - group.past.failures)
+                    reached = loop.run(left, group.past.attempts + 1, tries)
+                    left = range(reached, left.stop)
+                    if reason := brake.reason([page]):
+                        record.stop("max_failures", reason, chunks=(), rows=())
+                        return "max_failures"
         finally:
             loop.close()
     return "done"
+
+
+def _groups(rows: int, history: dict[int, Past]) -> Iterator[Group]:
+    """Cut all positions into groups with the same history."""
+    for past, same in itertools.groupby(range(rows), lambda p: history.get(p, NEW)):
+        first, *others = same
+        yield Group(range(first, first + len(others) + 1), past)
+
+
+def _nothing(_row: int) -> None:
+    """Leave the session as the function left it: it is the user's own."""
 
 
 @contextlib.contextmanager
@@ -83,24 +105,54 @@ def _paths(entries: tuple[str, ...]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _console(assignment: Assignment) -> Iterator[io.FileIO]:
+def _console(assignment: Assignment) -> Iterator[_InlineConsole]:
     """Write what rows print to their console file too, while it is shown as ever."""
     with assignment.disk.create(jobfolder.console_of(assignment.outcomes)) as file:
-        out, err = _Tee(sys.stdout, file), _Tee(sys.stderr, file)
+        console = _InlineConsole(file)
+        out, err = _Tee(sys.stdout, console), _Tee(sys.stderr, console)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            yield file
+            yield console
+
+
+class _InlineConsole:
+    """The console file of rows that run in the session."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        self._file = file
+        self._room = ROW_LIMIT
+
+    def length(self) -> int:
+        """Give how much was printed so far."""
+        return self._file.tell()
+
+    def begin(self, _offset: int) -> None:
+        """Note that a row begins."""
+        self._room = ROW_LIMIT
+
+    def end(self, row: int, _offset: int) -> int:
+        """Give where the row's part ends; says so when it printed too much."""
+        if self._room < 0:
+            self._file.write(cut_notice(row, ROW_LIMIT))
+        return self._file.tell()
+
+    def take(self, text: str) -> None:
+        """Write what the row may still print."""
+        data = text.encode("utf-8", "backslashreplace")
+        if self._room > 0:
+            write_all(self._file.fileno(), data[: self._room])
+        self._room -= len(data)
 
 
 class _Tee:
-    """A text stream that writes to a file besides; all else is the stream's own."""
+    """A text stream that writes to a console file besides; all else is the stream's own."""
 
-    def __init__(self, stream: Any, file: io.FileIO) -> None:
+    def __init__(self, stream: Any, console: _InlineConsole) -> None:
         self._stream = stream
-        self._file = file
+        self._console = console
 
     def write(self, text: str) -> int:
         """Write to both."""
-        write_all(self._file.fileno(), text.encode("utf-8", "backslashreplace"))
+        self._console.take(text)
         self._stream.write(text)
         return len(text)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurmapply.worker.history import NEW, Past
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +16,13 @@ if TYPE_CHECKING:
 #: A group should keep a worker busy for so long: far above what handing it out costs (0.1 ms),
 #: far below what anybody would notice.
 GROUP_SECONDS = 0.05
+
+
+class Group(NamedTuple):
+    """Positions for one worker, all with the same history."""
+
+    positions: range
+    past: Past
 
 
 class Pool:
@@ -27,18 +36,19 @@ class Pool:
         Number of workers of the task.
     static
         Hand each worker its equal share of a chunk at once.
-    attempts
-        Attempts that were made before, by position.
+    history
+        Earlier attempts, by position.
     """
 
     def __init__(
-        self, plan: ChunkPlan, workers: int, *, static: bool, attempts: Mapping[int, int]
+        self, plan: ChunkPlan, workers: int, *, static: bool, history: Mapping[int, Past]
     ) -> None:
         self._plan = plan
         self._workers = workers
         self._static = static
-        self._attempts = attempts
+        self._history = dict(history)
         self._left: deque[range] = deque()
+        self._alone: deque[int] = deque()
         self._share = 0
         self._row_seconds: float | None = None
         self.held: dict[int, int] = {}
@@ -47,9 +57,15 @@ class Pool:
     def __len__(self) -> int:
         return sum(map(len, self._left))
 
+    @property
+    def has_lonely(self) -> bool:
+        """Whether rows wait to be run alone."""
+        return bool(self._alone)
+
     def add(self, claim: Claim) -> None:
         """Take over the positions of a claim."""
         self._left.extend(claim.positions)
+        self._history.update(claim.past)
         self.held[claim.chunk] = claim.generation
         size = sum(map(len, claim.positions))
         self._open[claim.chunk] = self._open.get(claim.chunk, 0) + size
@@ -59,6 +75,14 @@ class Pool:
         """Put positions that were handed out and not run in front again."""
         if positions:
             self._left.appendleft(positions)
+
+    def again(self, position: int, past: Past) -> None:
+        """Put a position behind all others, to be tried once more; alone after a kill for memory."""
+        self._history[position] = past
+        if past.memory:
+            self._alone.append(position)
+        else:
+            self._left.append(range(position, position + 1))
 
     def settle(self, positions: range) -> None:
         """Note that positions are settled; a chunk without others is held no longer."""
@@ -75,18 +99,23 @@ class Pool:
         if rows:
             self._row_seconds = seconds / rows
 
-    def next_group(self) -> tuple[range, int] | None:
-        """Cut the next group off: its positions and their attempt, None when nothing is left."""
+    def next_group(self) -> Group | None:
+        """Cut the next group off, None when nothing is left that may run beside others."""
         if not self._left:
             return None
         first = self._left.popleft()
-        attempt = self._attempts.get(first.start, 0)
+        past = self._history.get(first.start, NEW)
         size = self._group_size(len(first))
-        if self._attempts:
-            same = (n for n, p in enumerate(first) if self._attempts.get(p, 0) != attempt)
+        if self._history:
+            same = (n for n, p in enumerate(first) if self._history.get(p, NEW) != past)
             size = min(size, next(same, size))
         self.give_back(first[size:])
-        return first[:size], attempt + 1
+        return Group(first[:size], past)
+
+    def next_lonely(self) -> Group:
+        """Give a row that is to run while no other does."""
+        position = self._alone.popleft()
+        return Group(range(position, position + 1), self._history[position])
 
     def _group_size(self, available: int) -> int:
         if self._static:
@@ -100,3 +129,4 @@ class Pool:
     def clear(self) -> None:
         """Give up all that was not handed out."""
         self._left.clear()
+        self._alone.clear()

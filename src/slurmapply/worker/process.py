@@ -7,43 +7,43 @@ its own, and knows nothing of claims or of other workers.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import select
-import signal
 import struct
 import sys
 import time
-import types
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurmapply.call import Call, call_of, enter_row, leave_rows
-from slurmapply.disk import write_all
 from slurmapply.outcome import KIND_FAILURE, FrameBuilder, Measures
 from slurmapply.pickles import BufferReader
 from slurmapply.rows import RowNumbers, RowReader, open_rows
 from slurmapply.states import RowStatus
+from slurmapply.worker.brake import fault_number
 from slurmapply.worker.evaluate import evaluate, failure_of
 from slurmapply.worker.page import NO_ROW, Page
+from slurmapply.worker.traces import Traces
+from slurmapply.worker.writing import OutcomesWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from slurmapply.disk import FolderDisk
+    from slurmapply.outcome import Failure
+    from slurmapply.worker.birth import Watch
+    from slurmapply.worker.console import Console, WorkerConsole
 
-#: Supervisor to worker: first and last (excluded) position, attempt.
-GROUP = struct.Struct("=qqq")
+#: Supervisor to worker: first and last (excluded) position, attempt, further tries of each row.
+GROUP = struct.Struct("=qqqq")
 #: Worker to supervisor: kind, first position, position reached, seconds of work.
 REPORT = struct.Struct("=cqqd")
 READY, DONE, NOT_LOADED, NOT_WRITTEN = b"R", b"D", b"L", b"W"
 
 #: Rows that were worked on for longer than this are written; so much is lost with a process.
 WRITE_AFTER = 0.01
-#: Written rows are synced to the disk at most so often; so much is lost with a node.
-SYNC_AFTER = 1.0
 _IDLE_BEFORE_SYNC = 0.1
 
 
@@ -83,15 +83,22 @@ class Assignment:
     session: Session
 
 
-def work(assignment: Assignment, page: Page, groups: int, reports: int) -> int:
+def work(
+    assignment: Assignment,
+    page: Page,
+    console: WorkerConsole,
+    watch: Watch,
+    groups: int,
+    reports: int,
+) -> int:
     """Run groups of rows until there are no more; gives the exit status.
 
     Parameters
     ----------
     assignment
         What to work for.
-    page
-        Shared with the supervisor.
+    page, console, watch
+        Shared with the supervisor; this process's own.
     groups, reports
         Descriptors: where groups come from, where reports go.
     """
@@ -102,10 +109,11 @@ def work(assignment: Assignment, page: Page, groups: int, reports: int) -> int:
         page.text = fault_of_loading(error)
         os.write(reports, REPORT.pack(NOT_LOADED, 0, 0, 0.0))
         return 1
-    loop = RowLoop(assignment, call, arguments, page, console=console_length)
-    os.write(reports, REPORT.pack(READY, 0, 0, 0.0))
     try:
-        _serve(loop, groups, reports)
+        traces = Traces(watch)
+        loop = RowLoop(assignment, call, arguments, page, console=console, clear=traces.clear)
+        os.write(reports, REPORT.pack(READY, 0, 0, 0.0))
+        _serve(loop, console, groups, reports)
     except OSError as error:
         page.text = f"outcomes could not be written to {assignment.outcomes}: {error}"
         os.write(reports, REPORT.pack(NOT_WRITTEN, 0, 0, 0.0))
@@ -113,7 +121,7 @@ def work(assignment: Assignment, page: Page, groups: int, reports: int) -> int:
     return 0
 
 
-def _serve(loop: RowLoop, groups: int, reports: int) -> None:
+def _serve(loop: RowLoop, console: WorkerConsole, groups: int, reports: int) -> None:
     while True:
         if not select.select([groups], [], [], _IDLE_BEFORE_SYNC)[0]:
             loop.sync()
@@ -121,9 +129,10 @@ def _serve(loop: RowLoop, groups: int, reports: int) -> None:
         if not message:
             loop.close()
             return
-        start, stop, attempt = GROUP.unpack(message)
+        start, stop, attempt, tries = GROUP.unpack(message)
         begin = time.perf_counter()
-        reached = loop.run(range(start, stop), attempt)
+        reached = loop.run(range(start, stop), attempt, tries)
+        console.mend()
         os.write(reports, REPORT.pack(DONE, start, reached, time.perf_counter() - begin))
 
 
@@ -172,7 +181,9 @@ class RowLoop:
     assignment, call, arguments, page
         What to work for, what to call, where its arguments come from, the supervisor's page.
     console
-        Gives the length of what was printed so far.
+        Where rows print to.
+    clear
+        Called after each row, to put right what it left behind.
     interruptible
         A KeyboardInterrupt is the person's at the keyboard, not the row's.
     """
@@ -184,99 +195,116 @@ class RowLoop:
         arguments: RowReader,
         page: Page,
         *,
-        console: Callable[[], int],
+        console: Console,
+        clear: Callable[[int], object],
         interruptible: bool = False,
     ) -> None:
         self._console = console
+        self._clear = clear
         self._interruptible = interruptible
         self._assignment = assignment
         self._call = call
         self._arguments = arguments
         self._page = page
         self._folder = str(assignment.disk.path.absolute())
-        self._file = assignment.disk.create(assignment.outcomes)
+        self._writer = OutcomesWriter(assignment.disk, assignment.outcomes)
         self._frame = FrameBuilder(bytes.fromhex(assignment.uuid))
         self._unwritten_since = 0.0
-        self._printed = console()
-        self._synced = time.monotonic()
-        self._dirty = False
+        self._printed = console.length()
         self._peak = PeakMemory()
 
-    def run(self, positions: range, attempt: int) -> int:
-        """Run positions; gives the position after the last one that was run."""
+    def run(self, positions: range, attempt: int, tries: int) -> int:
+        """Run positions; gives the position after the last one that was run.
+
+        Parameters
+        ----------
+        positions, attempt
+            Which, and which attempt of theirs this is.
+        tries
+            How often each row that raises may be tried again at once.
+        """
         page = self._page
         page.written = positions.start
         reached = positions.start
         try:
             for position in positions:
-                if not self._run_row(position, attempt):
+                ended = self._run_row(position, attempt, tries)
+                if ended is None:
                     break
                 reached = position + 1
                 if time.perf_counter() - self._unwritten_since > WRITE_AFTER or self._frame.full:
                     self._write(reached)
+                if not ended and page.probation:
+                    break
         finally:
             self._write(reached)
-            page.enter(NO_ROW, 0, 0.0, 0)
+            page.enter(NO_ROW, 0, 0.0, 0, 0.0)
             leave_rows()
         return reached
 
-    def _run_row(self, position: int, attempt: int) -> bool:
-        """Run one row; False when the supervisor wants the rest of the group back."""
+    def _run_row(self, position: int, attempt: int, tries: int) -> bool | None:
+        """Run one row; says whether it is ok, None when the supervisor wants it back."""
         number = self._assignment.rows[position]
         offset = self._printed
-        start = time.time()
-        # First say which row, then look whether it is still wanted: see Supervisor._stop_early.
-        self._page.enter(position, attempt, start, offset)
-        if self._page.stop:
-            return False
-        enter_row(number, attempt, self._folder)
-        cpu, begin = time.process_time(), time.perf_counter()
+        self._console.begin(offset)
+        while True:
+            start, begin = time.time(), time.perf_counter()
+            # First say which row, then look whether it is still wanted: see Supervisor._stop_early.
+            self._page.enter(position, attempt, start, offset, begin)
+            if self._page.stop:
+                return None
+            kind, value, seconds, cpu = self._call_row(number, attempt)
+            if kind != KIND_FAILURE or not tries:
+                break
+            sys.stderr.write(f"slurmapply: attempt {attempt} of row {number} failed, once more:\n")
+            sys.stderr.write(value.traceback)
+            attempt, tries = attempt + 1, tries - 1
         if not len(self._frame):
             self._unwritten_since = begin
+        self._clear(number)
+        self._printed = self._console.end(number, offset)
+        peak = self._peak.take(seconds)
+        measures = Measures(start, seconds, cpu, peak, offset, self._printed - offset)
+        return self._note(number, attempt, kind, value, measures)
+
+    def _call_row(self, number: int, attempt: int) -> tuple[int, Any, float, float]:
+        """Call the function; gives kind and value of the outcome, seconds and CPU seconds."""
+        enter_row(number, attempt, self._folder)
+        cpu, begin = time.process_time(), time.perf_counter()
+        self._page.calling = True
         kind, value = evaluate(
             self._call, self._arguments.arguments, number, interruptible=self._interruptible
         )
-        seconds = time.perf_counter() - begin
-        cpu = time.process_time() - cpu
-        self._printed = self._console()
-        peak = self._peak.take(seconds)
-        measures = Measures(start, seconds, cpu, peak, offset, self._printed - offset)
+        self._page.calling = False
+        return kind, value, time.perf_counter() - begin, time.process_time() - cpu
+
+    def _note(self, number: int, attempt: int, kind: int, value: Any, measures: Measures) -> bool:
         if kind == KIND_FAILURE:
             self._frame.add_failure(number, attempt, RowStatus.ERROR, value, measures)
-        else:
-            self._frame.add(number, attempt, kind, value, measures)
+            words = _words(value)
+            self._page.note_failure(fault_number(words), words)
+            return False
+        self._frame.add(number, attempt, kind, value, measures)
+        self._page.any_ok = True
         return True
 
     def _write(self, reached: int) -> None:
-        if not len(self._frame):
-            return
-        write_all(self._file.fileno(), self._frame.take())
-        self._page.written = reached
-        self._dirty = True
-        if time.monotonic() - self._synced > SYNC_AFTER:
-            self.sync()
+        if len(self._frame):
+            self._writer.write(self._frame.take())
+            self._page.written = reached
 
     def sync(self) -> None:
         """Sync what was written to the disk, if anything was."""
-        if self._dirty:
-            os.fsync(self._file.fileno())
-            self._dirty = False
-            self._synced = time.monotonic()
+        self._writer.sync()
 
     def close(self) -> None:
-        """Sync and close; a full disk or quota may show itself only here (close(2), NFS)."""
-        self.sync()
-        self._file.close()
+        """Sync and close."""
+        self._writer.close()
 
 
-def console_length() -> int:
-    """Give the length of this worker's console, everything that was printed included."""
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        return os.lseek(1, 0, os.SEEK_END)
-    except Exception:  # noqa: BLE001  # the user's code may have closed or replaced any of them
-        return 0
+def _words(failure: Failure) -> str:
+    """Write a failure's exception and line for people; by it failures are alike or not."""
+    return f"{failure.cause} at {failure.place}" if failure.place else failure.cause
 
 
 class PeakMemory:
@@ -303,30 +331,3 @@ class PeakMemory:
     def _reset(self) -> None:
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
-
-
-def become_worker(console: str, disk: FolderDisk) -> None:
-    """Turn a fresh fork into a worker's process: its group, its console, its signals."""
-    os.setpgid(0, 0)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.set_wakeup_fd(-1)
-    with disk.create(console) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False))
-    sys.stdout = _text_stream(1)
-    sys.stderr = _text_stream(2)
-    # pickle looks names of __main__ up in the running program; the user's are not there.
-    sys.modules["__main__"] = types.ModuleType("__main__")
-
-
-def _text_stream(descriptor: int) -> io.TextIOWrapper:
-    raw = io.FileIO(descriptor, "w", closefd=False)
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
-    )

@@ -15,6 +15,7 @@ from slurmapply.records import read_lives
 from slurmapply.rows import RowNumbers
 from slurmapply.states import OK_CODE
 from slurmapply.survey import Survey
+from slurmapply.worker.history import NEW, Past, histories
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,8 @@ class Run:
         Chunk t is task t's alone.
     processes, cpus
         Workers and CPUs of each task.
+    retries, row_timeout, max_failures
+        As in `slurm_apply`; seconds.
     """
 
     number: int
@@ -56,6 +59,9 @@ class Run:
     static: bool
     processes: int
     cpus: int
+    retries: int = 0
+    row_timeout: float | None = None
+    max_failures: Any = None
 
 
 def adopt(disk: Disk, run: int, mine: Mapping[str, Any]) -> None:
@@ -153,29 +159,33 @@ def plan_run(number: int, uuid: str, rows: RowNumbers, asked: Mapping[str, Any])
         if static
         else dynamic_plan(len(rows), max(1, tasks), asked["chunksize"])
     )
-    return Run(number, uuid, rows, plan, static, processes, asked["cpus_per_node"])
+    return Run(
+        number, uuid, rows, plan, static, processes, asked["cpus_per_node"],
+        asked["retries"], asked["row_timeout"], asked["max_failures"],
+    )  # fmt: skip
 
 
-def attempts_before(disk: Disk, run: Run, survey: Survey) -> dict[int, int]:
-    """Count the earlier attempts of the run's rows, by position; rows without are left out.
+def history_before(disk: Disk, run: Run, survey: Survey) -> dict[int, Past]:
+    """Give the earlier attempts of the run's rows, by position; rows without are left out.
 
-    Outcomes tell of attempts that ended, records of those that were interrupted.
+    Outcomes tell of attempts that ended, records of those that were interrupted. Failures count
+    within a run only.
     """
     survey.update(range(run.number + 1))
-    noted = _attempts_in_records(disk, run.number)
-    attempts = {}
+    before: dict[int, int] = {}
+    for number in range(run.number):
+        for row, past in histories(read_lives(disk, number)).items():
+            before[row] = max(before.get(row, 0), past.attempts)
+    here = histories(read_lives(disk, run.number))
+    found: dict[int, Past] = {}
     for position, row in enumerate(run.rows):
-        found = survey.outcomes.find(row)
-        before = found[0].columns["attempt"][found[1]] if found else 0
-        if before or row in noted:
-            attempts[position] = max(before, noted.get(row, 0))
-    return attempts
+        past = here.get(row, NEW)
+        attempts = max(past.attempts, before.get(row, 0), _settled_attempts(survey, row))
+        if attempts:
+            found[position] = past._replace(attempts=attempts)
+    return found
 
 
-def _attempts_in_records(disk: Disk, run: int) -> dict[int, int]:
-    attempts: dict[int, int] = {}
-    for number in range(run + 1):
-        for view in read_lives(disk, number):
-            for row, record in view.running.items():
-                attempts[row] = max(attempts.get(row, 0), record["attempt"])
-    return attempts
+def _settled_attempts(survey: Survey, row: int) -> int:
+    outcome = survey.outcomes.find(row)
+    return outcome[0].columns["attempt"][outcome[1]] if outcome else 0

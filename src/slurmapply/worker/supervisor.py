@@ -1,14 +1,16 @@
-"""A task's supervisor: forks the workers, hands them rows, keeps the task's record.
+"""A task's supervisor: forks the workers, hands them rows, settles what befalls them.
 
 ::
 
-    claims ──▶ Pool ──▶ group (start, stop, attempt) ──pipe──▶ worker ──▶ outcomes file
-                 ▲                                               │
-                 └────── positions that were not run ◀──pipe── report (start, reached)
-                                                          page: the row that it is on
+    clerk ──▶ Pool ──▶ group (start, stop, attempt, tries) ──pipe──▶ worker ──▶ outcomes file
+                ▲                                                      │
+                └────── positions that were not run ◀──pipe── report (start, reached)
+                                                         page: the row that it is on
 
 Rows and results never pass through the pipes. The supervisor imports nothing of the user's, so
-that forking is safe (no threads, no BLAS) and a fault of the user's code cannot reach it.
+that forking is safe (no threads, no BLAS) and a fault of the user's code cannot reach it. It
+touches no disk either, so that row deadlines, signals and dead workers are looked after while
+a shared disk hangs: its clerk does that.
 """
 
 from __future__ import annotations
@@ -18,33 +20,29 @@ import os
 import selectors
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from slurmapply import jobfolder
-from slurmapply.disk import write_all
-from slurmapply.outcome import Failure, FrameBuilder, Measures
-from slurmapply.states import RowStatus
-from slurmapply.worker.child import Worker, death, fork_worker
+from slurmapply.worker.brake import Brake, tally_of
+from slurmapply.worker.casualty import Casualty, settle
+from slurmapply.worker.child import fork_clerk
+from slurmapply.worker.claims import Claim
+from slurmapply.worker.crew import Crew
+from slurmapply.worker.deadlines import Deadlines
+from slurmapply.worker.history import Past
+from slurmapply.worker.memory import TaskMemory
 from slurmapply.worker.page import NO_ROW
 from slurmapply.worker.pool import Pool
-from slurmapply.worker.process import (
-    DONE,
-    GROUP,
-    NOT_LOADED,
-    NOT_WRITTEN,
-    READY,
-    REPORT,
-    Assignment,
-    Session,
-)
+from slurmapply.worker.process import DONE, NOT_LOADED, NOT_WRITTEN, READY
+from slurmapply.worker.timelimit import TaskTime
+from slurmapply.worker.traces import adopt_orphans, end_orphans
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from slurmapply.disk import FolderDisk
-    from slurmapply.jobfolder import Life
-    from slurmapply.records import TaskRecord
-    from slurmapply.worker.claims import Claims
+    from slurmapply.worker.child import Worker
+    from slurmapply.worker.clerk import Clerk, Desk
+    from slurmapply.worker.crew import Report
+    from slurmapply.worker.process import Assignment
     from slurmapply.worker.run import Run
 
 #: A row that runs for longer is named in the task's record, and so shown as running.
@@ -58,8 +56,9 @@ _TICK = 0.1
 #: Seconds between two looks for more rows while there are none, growing.
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 15.0
+_TRIM_EVERY = 1.0
 #: Ends of a task that its Slurm state should show as failed.
-_FAULTS = ("load_failed", "write_failed")
+_FAULTS = ("load_failed", "write_failed", "no_workers", "clerk_died")
 
 
 class Supervisor:
@@ -67,52 +66,54 @@ class Supervisor:
 
     Parameters
     ----------
-    disk, run, life
-        The job folder, the run, whose task this is.
-    claims, record
-        Where rows come from, where events are written to.
-    function
-        Names of the pickled function and its data file.
-    session
-        What workers make like in the session.
+    run, desk
+        The run, and what the clerk does for it.
+    assignment
+        Makes what a worker of a number works for.
     workers
         How many processes.
-    attempts
+    history
         Earlier attempts of rows, by position.
+    task_time
+        When the task must end.
     """
 
     def __init__(
         self,
-        disk: FolderDisk,
         run: Run,
-        life: Life,
+        desk: Desk,
+        assignment: Callable[[int], Assignment],
         *,
-        claims: Claims,
-        record: TaskRecord,
-        function: tuple[str, str],
-        session: Session,
         workers: int,
-        attempts: Mapping[int, int],
+        history: Mapping[int, Past],
+        task_time: TaskTime,
     ) -> None:
-        self._disk = disk
         self._run = run
-        self._life = life
-        self._claims = claims
-        self._record = record
-        self._function = function
-        self._session = session
-        self._count = workers
-        self._pool = Pool(run.plan, workers, static=run.static, attempts=attempts)
-        self._workers: list[Worker] = []
+        self._desk = desk
+        self._time = task_time
         self._selector = selectors.DefaultSelector()
-        self._stop: str | None = None
-        self._stopping = False
+        self._pool = Pool(run.plan, workers, static=run.static, history=history)
+        self._crew = Crew(assignment, min(workers, max(1, len(run.rows))), self._selector)
+        self._brake = Brake(run.max_failures, workers)
+        self._deadlines = Deadlines(run.row_timeout)
+        self._memory = TaskMemory()
         self._signalled = ""
+        # What is known of further rows.
+        self._asking = False
         self._exhausted = False
+        self._waiting: list[tuple[int, int]] = []
         self._patience = 0.0
         self._pause = _FIRST_PAUSE
         self._next_look = 0.0
-        self._cancelled = jobfolder.cancelled(run.number)
+        # How it ends.
+        self._stop: str | None = None
+        self._message = ""
+        self._told = False
+        self._cancelled = False
+        self._finished = False
+        self._fault: tuple[str, str] | None = None
+        self._clerks = 0
+        self._next_trim = 0.0
 
     def run(self, stop: str = "") -> int:
         """Run rows until there are none left for this task; gives the exit status.
@@ -123,28 +124,20 @@ class Supervisor:
             A signal that came while the task was being set up, or empty.
         """
         self._listen()
-        self._signalled = stop
-        self._record.start(self._count)
-        if self._signalled:
-            self._stop_early(self._signalled)
-        elif self._refill() or self._claims.waiting:
-            for number in range(min(self._count, max(1, len(self._run.rows)))):
-                self._start_worker(number)
-        while self._workers and not self._over():
+        adopt_orphans()
+        self._clerk = self._hire_clerk()
+        self._clerk.ask("start", workers=self._crew.size, limit=self._time.limit)
+        if stop:
+            self._note_signal(signal.Signals[f"SIG{stop.removeprefix('SIG')}"], None)
+        else:
+            self._ask_for_more(time.monotonic())
+        while not self._over():
             self._wait()
-            self._reap()
-            self._name_long_rows()
-            if self._signalled and not self._stopping:
-                self._stop_early(self._signalled)
-            self._hand_out()
-        if self._claims.waiting:
-            self._stop_early("patience", "rows of another task that was stopping never came out")
-        self._dismiss()
-        reason = self._stop or "done"
-        self._record.finish(reason, self._files())
-        return 1 if reason in _FAULTS else 0
+            self._look_after(time.monotonic())
+        self._end()
+        return 1 if (self._stop in _FAULTS or not self._finished) else 0
 
-    # -- signals and processes -------------------------------------------------------------
+    # -- what happens ----------------------------------------------------------------------
 
     def _listen(self) -> None:
         wake, woken = os.pipe()
@@ -158,243 +151,277 @@ class Supervisor:
 
     def _note_signal(self, number: int, _frame: object) -> None:
         self._signalled = self._signalled or signal.Signals(number).name
-
-    def _start_worker(self, number: int) -> None:
-        assignment = Assignment(
-            self._disk,
-            self._run.uuid,
-            self._run.rows,
-            self._function,
-            self._life.outcomes(self._run.number, str(number)),
-            self._session,
-        )
-        worker = fork_worker(number, assignment, self._workers)
-        self._workers.append(worker)
-        self._selector.register(worker.reports, selectors.EVENT_READ, worker)
-
-    # -- the loop --------------------------------------------------------------------------
+        if number == signal.SIGTERM:
+            self._time.note_end()
 
     def _wait(self) -> None:
-        """Wait for reports, ends of workers and signals; look around every so often."""
+        """Wait for reports, replies, ends of workers and signals; look around every so often."""
         for key, _ in self._selector.select(timeout=_TICK):
             if key.data is None:
                 with contextlib.suppress(BlockingIOError):
                     os.read(key.fd, 4096)
-            else:
-                self._receive(key.data)
+            elif key.data is self._clerk:
+                self._take_replies()
+            elif report := self._crew.read(key.data):
+                self._take(report)
+        self._clerk.flush()
 
-    def _receive(self, worker: Worker) -> None:
-        message = os.read(worker.reports, REPORT.size)
-        if len(message) < REPORT.size:
-            self._selector.unregister(worker.reports)
-            return
-        kind, start, reached, seconds = REPORT.unpack(message)
+    def _look_after(self, now: float) -> None:
+        for worker, status in self._crew.dead():
+            self._bury(worker, status)
+        self._deadlines.enforce(self._crew, now)
+        self._name_long_rows()
+        self._trim_consoles(now)
+        self._obey_signals()
+        self._mind_failures()
+        self._hand_out(now)
+
+    def _take(self, report: Report) -> None:
+        worker, kind = report.worker, report.kind
         if kind == READY:
             worker.ready = True
         elif kind == DONE:
-            self._take_report(worker, start, reached, seconds)
-        elif kind in (NOT_LOADED, NOT_WRITTEN):
-            name = "load_failed" if kind == NOT_LOADED else "write_failed"
-            self._stop_early(name, worker.page.text)
+            self._take_back(worker, report)
+        elif kind == NOT_LOADED:
+            self._stop_early("load_failed", worker.page.text)
+        elif kind == NOT_WRITTEN:
+            self._stop_early("write_failed", worker.page.text)
 
-    def _take_report(self, worker: Worker, start: int, reached: int, seconds: float) -> None:
-        self._pool.settle(range(start, reached))
-        self._pool.measured(reached - start, seconds)
-        if not self._stopping:
-            self._pool.give_back(range(reached, worker.group.stop))
-        worker.group = range(0)
-        worker.page.stop = False
+    def _take_back(self, worker: Worker, report: Report) -> None:
+        done = range(report.start, report.reached)
+        self._pool.settle(done)
+        self._pool.measured(len(done), report.seconds)
+        if not self._stop:
+            self._pool.give_back(range(report.reached, worker.group.positions.stop))
+        worker.drop_group()
+        worker.page.stop = bool(self._stop)
         self._next_look = 0.0
 
-    def _hand_out(self) -> None:
-        for worker in self._workers:
-            if not worker.idle or self._stopping:
-                continue
-            if not len(self._pool) and not self._look_for_more():
-                break
-            group = self._pool.next_group()
-            if group is not None:
-                worker.group, worker.attempt = group
-                worker.since = time.monotonic()
-                os.write(
-                    worker.groups,
-                    GROUP.pack(worker.group.start, worker.group.stop, worker.attempt),
-                )
-        if self._exhausted:
-            self._recall()
+    # -- the clerk -------------------------------------------------------------------------
 
-    def _look_for_more(self) -> bool:
-        """Claim more rows, but do not look again and again while there are none.
+    def _hire_clerk(self) -> Clerk:
+        foreign = [end for worker in self._crew for end in worker.ends]
+        clerk = fork_clerk(self._desk, foreign)
+        self._selector.register(clerk.replies, selectors.EVENT_READ, clerk)
+        self._clerks += 1
+        return clerk
+
+    def _take_replies(self) -> None:
+        replies = self._clerk.receive()
+        for reply in replies or ():
+            kind = reply["reply"]
+            if kind == "taken":
+                self._take_claim(reply)
+            elif kind == "stopped" and reply["cancelled"]:
+                self._cancelled = True
+                self._crew.kill()
+            elif kind == "finished":
+                self._finished = True
+            elif kind == "failed":
+                message = f"the job folder could not be written: {reply['message']}"
+                self._fault = "write_failed", message
+        if replies is None:
+            self._replace_clerk()
+
+    def _replace_clerk(self) -> None:
+        """Let another clerk do what is left, once, and take no more rows."""
+        self._selector.unregister(self._clerk.replies)
+        os.waitpid(self._clerk.pid, 0)
+        self._clerk.close()
+        if self._clerks > 1:
+            self._fault = self._fault or ("clerk_died", "")
+            self._asking = False
+            self._stop = self._stop or self._fault[0]
+            self._told = self._finished = True
+            return
+        left = self._clerk.unanswered
+        self._clerk = self._hire_clerk()
+        self._asking = False
+        for request in left:
+            self._clerk.repeat(request)
+        self._stop_early(*(self._fault or ("clerk_died", "the process for the disk was killed")))
+
+    # -- rows ------------------------------------------------------------------------------
+
+    def _hand_out(self, now: float) -> None:
+        if self._stop:
+            return
+        if len(self._pool) or self._pool.has_lonely or self._waiting:
+            self._fill_up(now)
+        # A row that runs alone has all of the task's memory.
+        if any(worker.busy and worker.group.past.memory for worker in self._crew):
+            return
+        for worker in self._crew:
+            if worker.idle and (group := self._pool.next_group()):
+                worker.hand(group, self._run.retries, now)
+        if self._crew.any_idle or not self._crew.workers:
+            self._ask_for_more(now)
+        if self._exhausted:
+            self._recall(now)
+            if self._pool.has_lonely and self._crew.all_idle and not self._asking:
+                self._crew.workers[0].hand(self._pool.next_lonely(), self._run.retries, now)
+
+    def _fill_up(self, now: float) -> None:
+        try:
+            refusal = self._crew.fill_up(now, self._clerk.ends)
+        except OSError as error:
+            self._stop_early("no_workers", f"no process could be started: {error}")
+            return
+        if refusal:
+            self._clerk.ask("note", text=refusal)
+
+    def _ask_for_more(self, now: float) -> None:
+        """Ask for more rows, but not again and again while there are none.
 
         A worker that has just become idle is a reason to look. Otherwise only tasks that stop can
         leave something, and hundreds of tasks that wait for their last rows share the disk.
         """
-        now = time.monotonic()
-        if now < self._next_look:
-            return False
-        found = self._refill()
+        if not self._asking and not len(self._pool) and now >= self._next_look:
+            self._asking = True
+            self._clerk.ask("take")
+
+    def _take_claim(self, reply: Mapping[str, Any]) -> None:
+        self._asking = False
+        self._waiting = [(chunk, generation) for chunk, generation in reply["waiting"]]
+        found = reply["claim"]
+        self._exhausted = found is None
         self._pause = _FIRST_PAUSE if found else min(_LONGEST_PAUSE, 2 * self._pause)
-        self._next_look = 0.0 if found else now + self._pause
-        return found
+        self._next_look = 0.0 if found else time.monotonic() + self._pause
+        if found:
+            positions = tuple(range(start, stop) for start, stop in found["positions"])
+            past = {position: Past(*fields) for position, *fields in found["past"]}
+            self._pool.add(Claim(found["chunk"], found["generation"], positions, past))
+        if self._stop:
+            self._pool.clear()
+            self._tell_stop()
 
-    def _refill(self) -> bool:
-        """Claim more rows; False when there are none now."""
-        claim = self._claims.take() or self._claims.take_released()
-        self._exhausted = claim is None
-        if claim is None:
-            return False
-        self._pool.add(claim)
-        return True
-
-    def _recall(self) -> None:
+    def _recall(self, now: float) -> None:
         """Ask workers with long groups for the rest of them while others are idle."""
-        if self._run.static or not any(worker.idle for worker in self._workers):
+        if self._run.static or not self._crew.any_idle:
             return
-        now = time.monotonic()
-        for worker in self._workers:
-            if len(worker.group) > 1 and now - worker.since > _RECALL_AFTER:
+        for worker in self._crew:
+            if len(worker.group.positions) > 1 and now - worker.since > _RECALL_AFTER:
                 worker.page.stop = True
 
+    # -- what befalls workers --------------------------------------------------------------
+
+    def _bury(self, worker: Worker, status: int) -> None:
+        """Settle the row that a dead worker was on, put its others back."""
+        for report in self._crew.last_reports(worker):
+            self._take(report)
+        self._crew.remove(worker)
+        self._brake.note(tally_of(worker.page))
+        if not worker.ready:
+            said = worker.page.text or Casualty(worker, status).death.name
+            self._stop_early("load_failed", said)
+        elif worker.busy and not self._cancelled:
+            interrupted_by = self._time.cause if self._stop and self._signalled else ""
+            settle(
+                Casualty(worker, status, interrupted_by),
+                self._run,
+                self._pool,
+                self._brake,
+                self._memory,
+                self._clerk,
+                limit=self._time.limit,
+            )
+            if self._stop:
+                self._pool.clear()
+
+    def _name_long_rows(self) -> None:
+        """Write down which rows have been running for long."""
+        now = time.perf_counter()
+        for worker in self._crew:
+            row = worker.page.row
+            if row.position == NO_ROW or worker.named == row.began or now - row.began < LONG_ROW:
+                continue
+            worker.named = row.began
+            self._clerk.ask("running", outcomes=worker.outcomes, row=self._run.rows[row.position],
+                            attempt=row.attempt, start=row.start, offset=row.log_offset)  # fmt: skip
+
+    def _trim_consoles(self, now: float) -> None:
+        """Have what long rows print without end cut off."""
+        if now < self._next_trim:
+            return
+        self._next_trim = now + _TRIM_EVERY
+        for worker in self._crew:
+            row = worker.page.row
+            if row.position != NO_ROW and worker.named == row.began:
+                self._clerk.ask_once("trim", outcomes=worker.outcomes,
+                                     row=self._run.rows[row.position], offset=row.log_offset)  # fmt: skip
+
+    def _mind_failures(self) -> None:
+        """Take no more rows when they fail as `max_failures` says."""
+        pages = [worker.page for worker in self._crew]
+        watches = self._brake.watches(pages)
+        for page in pages:
+            page.probation = watches
+        if watches and not self._stop and (reason := self._brake.reason(pages)):
+            self._stop_early("max_failures", reason)
+
+    # -- the end ---------------------------------------------------------------------------
+
     def _over(self) -> bool:
-        if any(worker.group or not worker.ready for worker in self._workers):
-            return False
-        if self._stopping:
+        if self._time.is_up:
             return True
-        if len(self._pool) or not self._exhausted:
+        if self._asking or self._crew.at_work:
             return False
-        if not self._claims.waiting:
+        if self._stop:
+            return True
+        if len(self._pool) or self._pool.has_lonely or not self._exhausted:
+            return False
+        if not self._waiting:
             return True
         self._patience = self._patience or time.monotonic() + _PATIENCE
-        return time.monotonic() > self._patience
+        if time.monotonic() > self._patience:
+            said = "rows of another task that was stopping never came out"
+            self._stop_early("patience", said)
+        return False
 
-    def _stop_early(self, reason: str, message: str = "") -> None:
+    def _obey_signals(self) -> None:
+        if self._signalled and not self._stop:
+            self._stop_early(self._time.reason(self._signalled), "")
+        if self._time.must_end_rows:
+            self._crew.kill()
+
+    def _stop_early(self, reason: str, message: str) -> None:
         """Take no more rows. What is held is given up first, then the workers' rows finish."""
-        if self._stopping:
+        if self._stop:
             return
-        self._stopping = True
-        self._stop = reason
-        for worker in self._workers:
-            worker.page.stop = True
+        self._stop, self._message = reason, message
+        self._crew.stop()
         # A worker enters a row before it looks at the flag, and we set the flag before we look at
         # its row: one of us sees the other. The pause lets both words leave the processors.
         time.sleep(0.002)
         self._pool.clear()
-        rows = [self._run.rows[p] for worker in self._workers for p in worker.unwritten]
-        # Others may look for outcomes as soon as they read the record: what stands in the files
-        # by now must be there for them.
-        for worker in self._workers:
-            self._disk.sync_file(worker.outcomes)
-        claims = self._claims
-        chunks = [*self._pool.held.items(), *claims.waiting, *claims.inherited]
-        self._record.stop(reason, message, chunks=chunks, rows=rows)
-        self._end_workers(waiting_only=self._disk.read(self._cancelled) is None)
+        if not self._asking:
+            self._tell_stop()
 
-    def _end_workers(self, *, waiting_only: bool) -> None:
-        """End workers that are still loading; all of them when nobody wants their rows any more."""
-        for worker in self._workers:
-            if not (waiting_only and worker.ready):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(worker.pid, signal.SIGKILL)
-
-    def _dismiss(self) -> None:
-        """Let the workers sync and close their files, then wait for their end."""
-        for worker in self._workers:
-            os.close(worker.groups)
-        for worker in self._workers:
-            os.waitpid(worker.pid, 0)
-            worker.kill_group()
-
-    def _files(self) -> dict[str, int]:
-        """Give the size of each outcomes file of this life, by which a reader knows it has all."""
-        folder = jobfolder.run_folder(self._run.number)
-        mine = (self._life.task, self._life.life)
-        names = [
-            name for name in self._disk.names(folder) if jobfolder.parse_outcomes(name) == mine
-        ]
-        return {name: self._length(f"{folder}/{name}") for name in names}
-
-    # -- what befalls workers --------------------------------------------------------------
-
-    def _reap(self) -> None:
-        for worker in tuple(self._workers):
-            pid, status = os.waitpid(worker.pid, os.WNOHANG)
-            if pid:
-                self._bury(worker, status)
-
-    def _bury(self, worker: Worker, status: int) -> None:
-        """Settle the row that a dead worker was on, put its others back, replace it."""
-        self._drain(worker)
-        self._workers.remove(worker)
-        with contextlib.suppress(KeyError):
-            self._selector.unregister(worker.reports)
-        os.close(worker.groups)
-        os.close(worker.reports)
-        worker.kill_group()
-        if not worker.ready:
-            self._stop_early("load_failed", worker.page.text or death(status)[1])
+    def _tell_stop(self) -> None:
+        """Have the clerk write what is given up; a claim that it has just made is known by now."""
+        if self._told:
             return
-        if self._stopping and self._disk.read(self._cancelled) is not None:
-            return  # ended by us, in the middle of a row that is cancelled like the others
-        if worker.group:
-            self._settle_group(worker, status)
-        if not self._stopping:
-            self._start_worker(worker.number)
+        self._told = True
+        rows = [
+            (self._run.rows[p], worker.attempt_at(p)) for worker in self._crew for p in worker.unwritten
+        ]
+        self._clerk.ask(
+            "stop",
+            reason=self._stop,
+            message=self._message,
+            chunks=[*self._pool.held.items(), *self._waiting],
+            rows=rows,
+            outcomes=[worker.outcomes for worker in self._crew],
+        )
 
-    def _drain(self, worker: Worker) -> None:
-        """Take the reports that it sent before it died."""
-        os.set_blocking(worker.reports, False)
-        with contextlib.suppress(BlockingIOError, KeyError):
-            while worker.ready and worker.group:
-                self._receive(worker)
-
-    def _settle_group(self, worker: Worker, status: int) -> None:
-        position = worker.page.row[0]
-        written = max(worker.group.start, worker.page.written)
-        self._pool.settle(range(worker.group.start, written))
-        if position in worker.group and position >= written:
-            self._write_crash(worker, status)
-            self._pool.settle(range(position, position + 1))
-        else:
-            position = written - 1
-        if not self._stopping:
-            self._pool.give_back(range(position + 1, worker.group.stop))
-            self._pool.give_back(range(written, position))
-
-    def _write_crash(self, worker: Worker, status: int) -> None:
-        position, attempt, start, offset = worker.page.row
-        cause, message = death(status)
-        console = jobfolder.console_of(worker.outcomes)
-        length = self._length(console) - offset
-        frame = FrameBuilder(bytes.fromhex(self._run.uuid))
-        measures = Measures(start, time.time() - start, log_offset=offset, log_length=length)
-        failure = Failure(cause, message)
-        frame.add_failure(self._run.rows[position], attempt, RowStatus.CRASHED, failure, measures)
-        # The dead worker's file ends who knows where: its last row gets a file of its own, named
-        # so that its console is found under the worker's name.
-        with self._disk.create(jobfolder.beside_outcomes(worker.outcomes)) as file:
-            write_all(file.fileno(), frame.take())
-            os.fsync(file.fileno())
-
-    def _length(self, name: str) -> int:
-        file = self._disk.open(name)
-        if file is None:
-            return 0
-        with file:
-            return file.seek(0, os.SEEK_END)
-
-    def _name_long_rows(self) -> None:
-        """Write down which rows have been running for long."""
-        now = time.time()
-        for worker in self._workers:
-            position, attempt, start, offset = worker.page.row
-            if position in (NO_ROW, worker.named) or now - start < LONG_ROW:
-                continue
-            worker.named = position
-            self._record.append(
-                "running",
-                row=self._run.rows[position],
-                attempt=attempt,
-                start=start,
-                console=jobfolder.console_of(worker.outcomes),
-                log_offset=offset,
-            )
+    def _end(self) -> None:
+        """Let the workers close their files, and have the last record written."""
+        self._crew.dismiss()
+        while self._crew.workers and not self._time.is_up:
+            self._wait()
+            for worker, status in self._crew.dead():
+                self._bury(worker, status)
+        self._clerk.ask("finish", reason=self._stop or "done")
+        while not (self._finished or self._time.is_up):
+            self._wait()
+        end_orphans()

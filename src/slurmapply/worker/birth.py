@@ -1,0 +1,98 @@
+"""What a fresh fork of the supervisor does to become a worker."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import signal
+import sys
+import types
+from typing import TYPE_CHECKING, Any
+
+from slurmapply.worker.console import WorkerConsole, become_console
+
+if TYPE_CHECKING:
+    from slurmapply.disk import FolderDisk
+    from slurmapply.worker.page import Page
+
+#: At this signal a worker prints where it is, even while C code holds the interpreter's lock.
+DUMP = signal.SIGRTMAX
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel end this process when its parent ends (prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the kernel was told
+        os._exit(1)
+
+
+def become_worker(console: str, disk: FolderDisk, page: Page) -> tuple[WorkerConsole, Watch]:
+    """Give this process its group, its signals, its console.
+
+    Parameters
+    ----------
+    console
+        Name of the console's file.
+    disk, page
+        The job folder; shared with the supervisor.
+    """
+    os.setpgid(0, 0)
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Where Slurm signals all processes of a task, the supervisor decides what a stop means.
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        _leave_to_the_supervisor(number)
+    with disk.create(console) as file:
+        made = become_console(file.fileno())
+    # Into the console's own descriptor: what the row does to 1 and 2 must not silence it.
+    faulthandler.enable(made.descriptor)
+    faulthandler.register(DUMP, made.descriptor, all_threads=True)
+    watch = Watch(page)
+    sys.addaudithook(watch)
+    # pickle looks names of __main__ up in the running program; the user's are not there.
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    return made, watch
+
+
+def _leave_to_the_supervisor(number: int) -> None:
+    """Ignore a signal here, and here only: what the user's code forks must still die of it.
+
+    `multiprocessing` ends its processes with SIGTERM, and they inherit this handler.
+    """
+    worker = os.getpid()
+
+    def pass_over(number: int, _frame: object) -> None:
+        if os.getpid() != worker:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    signal.signal(number, pass_over)
+
+
+class Watch:
+    """Notes two things that the user's code does (sys.addaudithook).
+
+    That it is about to kill its own process: the kernel does not tell who sent a SIGKILL, and a
+    kill from outside is worth another try. That it changes the working folder: a look after each
+    row would cost a system call.
+
+    Parameters
+    ----------
+    page
+        Shared with the supervisor.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        worker = os.getpid()
+        self._own = (worker, 0, -worker, -1)
+        self.moved = False
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "os.chdir":
+            self.moved = True
+        elif event in ("os.kill", "os.killpg") and arguments[1] == signal.SIGKILL:
+            self._page.own_hand = self._page.own_hand or arguments[0] in self._own

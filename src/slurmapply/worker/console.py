@@ -1,0 +1,166 @@
+"""A worker's console: descriptors 1 and 2, what Python prints to them, and how much of it.
+
+A row's part of the console is two numbers in its outcome. What C code and child processes print
+lands in the same file, as the descriptors are the file's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from typing import Any, Protocol
+
+#: More than anybody reads; a row that prints without end must not fill the disk.
+ROW_LIMIT = 10 * 1024 * 1024
+#: The same for all rows of a worker together.
+WORKER_LIMIT = 1024 * 1024 * 1024
+
+_OUT, _ERR = 1, 2
+
+
+class Console(Protocol):
+    """What the loop over rows asks of a console."""
+
+    def length(self) -> int:
+        """Give how much was printed so far."""
+
+    def begin(self, offset: int) -> None:
+        """Note that a row begins whose part begins here."""
+
+    def end(self, row: int, offset: int) -> int:
+        """Give where the row's part ends; what is too much of it is cut off."""
+
+
+class _Stream(io.FileIO):
+    """A descriptor that takes so much and drops the rest."""
+
+    def __init__(self, descriptor: int, console: WorkerConsole) -> None:
+        super().__init__(descriptor, "w", closefd=False)
+        self._console = console
+
+    def write(self, data: Any, /) -> int:
+        """Write what the row may still print; says that all was written."""
+        view = memoryview(data).cast("B")
+        room = self._console.room
+        if room > 0:
+            # A full disk takes no words, and that is no fault of the row.
+            with contextlib.suppress(OSError):
+                super().write(view[:room])
+        self._console.room = room - len(view)
+        return len(view)
+
+
+class WorkerConsole:
+    """The console of this process, which it keeps whatever the user's code does to it.
+
+    Parameters
+    ----------
+    descriptor
+        The console's file, open for appending.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._file = os.dup(descriptor)
+        found = os.fstat(self._file)
+        self._identity = found.st_ino, found.st_dev
+        self._limit = 0
+        self.room = ROW_LIMIT
+        self._connect()
+
+    @property
+    def descriptor(self) -> int:
+        """The console's file, whatever becomes of descriptors 1 and 2."""
+        return self._file
+
+    def length(self) -> int:
+        """Give how much was printed so far."""
+        return os.fstat(self._file).st_size
+
+    def begin(self, offset: int) -> None:
+        """Note that a row begins whose part begins here."""
+        self._limit = max(0, min(ROW_LIMIT, WORKER_LIMIT - offset))
+        self.room = self._limit
+
+    def end(self, row: int, offset: int) -> int:
+        """Give where the row's part ends, all that was printed included; mend the descriptors."""
+        if sys.stdout is not self._out or sys.stderr is not self._err:
+            _flush(sys.stdout, sys.stderr)
+            self._reconnect()
+        try:
+            self._out.flush()
+            self._err.flush()
+            found = os.fstat(_OUT)
+        except (OSError, ValueError):
+            found = self._reconnect()
+        if (found.st_ino, found.st_dev) != self._identity:
+            found = self._reconnect()
+        if self.room < 0 or found.st_size - offset > self._limit:
+            return self._cut(row, offset, found.st_size)
+        return found.st_size
+
+    def mend(self) -> None:
+        """Put descriptor 2 back where a row closed or redirected it."""
+        try:
+            found = os.fstat(_ERR)
+        except OSError:
+            found = None
+        if found is None or (found.st_ino, found.st_dev) != self._identity:
+            os.dup2(self._file, _ERR)
+
+    def _cut(self, row: int, offset: int, size: int) -> int:
+        """Cut a row's part to its limit and say so."""
+        with contextlib.suppress(OSError):
+            if size - offset > self._limit:
+                os.ftruncate(self._file, offset + self._limit)
+            os.write(self._file, cut_notice(row, self._limit))
+        return os.fstat(self._file).st_size
+
+    def _reconnect(self) -> os.stat_result:
+        os.dup2(self._file, _OUT)
+        os.dup2(self._file, _ERR)
+        self._connect()
+        return os.fstat(_OUT)
+
+    def _connect(self) -> None:
+        sys.stdout = self._out = _text_stream(_Stream(_OUT, self))
+        sys.stderr = self._err = _text_stream(_Stream(_ERR, self))
+        sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
+
+
+def become_console(descriptor: int) -> WorkerConsole:
+    """Make a file the standard streams of this process; nothing can be read from the standard input.
+
+    Parameters
+    ----------
+    descriptor
+        The file, open for appending.
+    """
+    os.dup2(descriptor, _OUT)
+    os.dup2(descriptor, _ERR)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False))
+    return WorkerConsole(descriptor)
+
+
+def cut_notice(row: int, limit: int) -> bytes:
+    """Say that a row printed too much."""
+    return b"\n[slurmapply: row %d printed more than %d MB; the rest was dropped]\n" % (
+        row,
+        limit // 2**20,
+    )
+
+
+def _flush(*streams: Any) -> None:
+    for stream in streams:
+        with contextlib.suppress(Exception):  # the user's own objects may do anything
+            stream.flush()
+
+
+def _text_stream(raw: io.FileIO) -> io.TextIOWrapper:
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
+    )
