@@ -8,6 +8,7 @@ import os
 import pickle
 import threading
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -251,6 +252,65 @@ def test_numbers_that_are_no_count(name: str, value: Any) -> None:
         slurm_apply(fit, ROWS, **{name: value})
 
 
+CALLS: list[tuple[Callable[..., Any], Callable[..., Any], Any]] = [
+    (slurm_apply, fit, ROWS),
+    (slurm_map, takes_y, [1]),
+    (slurm_call, takes_y, {"depth": 1}),
+]
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "2", True, None, float("nan"), [2]])
+@pytest.mark.parametrize("name", ["retries", "seed"])
+def test_numbers_that_are_neither_0_nor_a_count(name: str, value: Any) -> None:
+    if (name, value) == ("seed", None):
+        return
+    for function, f, over in CALLS:
+        with refused(name, f"{name} must be a whole number, 0 or more", str(value)):
+            function(f, over, **{name: value})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0, -1, True, False, "2", "soon", "1:30", "", float("nan"), float("inf"), [2], "-5s", 10**400],
+)
+def test_row_timeouts_that_are_no_length_of_time(value: Any) -> None:
+    words = (f"row_timeout={value!r}", "such as 90, or '10m'", "None is no limit")
+    for function, f, over in CALLS:
+        with refused("row_timeout", *words):
+            function(f, over, row_timeout=value)
+    with refused("row_timeout", "timedelta(0)"):
+        slurm_apply(fit, ROWS, row_timeout=timedelta(0))
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 1.5, "many", "2", float("nan"), [2]])
+def test_max_failures_that_are_none(value: Any) -> None:
+    with refused("max_failures", "max_failures", "whole number, 1 or more", str(value)):
+        slurm_apply(fit, ROWS, max_failures=value)
+
+
+@pytest.mark.parametrize(
+    "value", [0, -1, True, 1.5, "2", "a100", "a100:0", "a100:2,k80:1", ":2", "a\nb:1", [2]]
+)
+def test_gpus_that_are_none(value: Any) -> None:
+    with refused("gpus_per_node", "gpus_per_node"):
+        slurm_apply(fit, ROWS, gpus_per_node=value)
+
+
+def test_gpus_that_are_said_twice() -> None:
+    with refused("slurm_options", "gpus_per_node= and slurm_options['gpus-per-node']"):
+        slurm_apply(fit, ROWS, gpus_per_node=1, slurm_options={"gpus_per_node": 2})
+
+
+def test_a_seed_longer_than_numpys() -> None:
+    with refused("seed", "below 2**128"):
+        slurm_apply(fit, ROWS, seed=2**128)
+
+
+def test_a_single_call_has_no_failures_to_count() -> None:
+    with refused("max_failures", "slurm_call() has no keyword 'max_failures'"):
+        slurm_call(fit, {"depth": 1, "trees": 1}, max_failures=3)  # type: ignore[call-arg]
+
+
 @pytest.mark.parametrize(
     ("keywords", "words"),
     [
@@ -448,6 +508,11 @@ def test_a_folder_that_others_could_have_written(name: str) -> None:
         (lambda job: job.retry([0], f=fit), "params", ("fit", "needs")),
         (lambda job: job.retry([0], color=1), "color", ("cannot be changed here",)),
         (lambda job: job.retry([0], nodes=0), "nodes", ("whole number",)),
+        (lambda job: job.retry([0], row_timeout=-1), "row_timeout", ("above zero",)),
+        (lambda job: job.retry([0], retries=True), "retries", ("whole number",)),
+        (lambda job: job.retry([0], max_failures=0), "max_failures", ("whole number",)),
+        (lambda job: job.retry([0], gpus_per_node="x"), "gpus_per_node", ("a100:2",)),
+        (lambda job: job.retry([0], seed=1), "seed", ("cannot be changed here",)),
         (lambda job: job.cleanup(keep="all"), "keep", ('"results"',)),
     ],
 )

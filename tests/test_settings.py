@@ -92,10 +92,14 @@ backend = "slurm"
 packages = ["numpy"]
 schedule = "static"
 chunksize = 10
+gpus_per_node = "a100:2"
+row_timeout = "10m"
+max_failures = "auto"
+retries = 0
 """
     write(here / "slurmapply.toml", text)
     defaults = load_defaults()
-    assert len(defaults) == 17
+    assert len(defaults) == 21
     assert defaults["setup"] == ["module load R", "export A=1"]
     assert defaults["sys_path"] == "/lib"
 
@@ -126,6 +130,12 @@ def test_a_key_like_no_other_gets_the_list() -> None:
         ("nodes = true", "nodes should be a whole number"),
         ('nodes = "2"', "nodes should be a whole number"),
         ("chunksize = 1.5", "chunksize should be a whole number"),
+        ("gpus_per_node = 0", "gpus_per_node must be a whole number"),
+        ("row_timeout = -5", "above zero"),
+        ("row_timeout = nan", "finite"),
+        ('max_failures = "all"', 'max_failures: "auto"'),
+        ("retries = -1", "retries must be a whole number, 0 or more"),
+        ("seed = 1", "no default 'seed'"),
         ("time = 90", "no unit"),
         ("time = 01:30:00", "not a time"),
         ("mem = 4000", "no unit"),

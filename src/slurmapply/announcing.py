@@ -13,7 +13,7 @@ def announcement(name: str, folder: Path, plan: RunPlan, described: str) -> str:
     """Say how many rows run at a time, on what, and how to find them again."""
     rows = _counted(plan.rows, "row", "rows")
     return (
-        f"{name}: {rows}, {_at_a_time(plan)}, {described}\n"
+        f"{name}: {rows}, {_at_a_time(plan)}, {described}{_gpus(plan)}{_not_enforced(plan)}\n"
         f'results: {with_home(folder)}    later, anywhere: SlurmJob.open("{name}")'
     )
 
@@ -26,6 +26,25 @@ def _at_a_time(plan: RunPlan) -> str:
         return workers
     nodes = _counted(plan.tasks, "node", "nodes")
     return f"{workers} ({nodes} x {_counted(plan.resources.processes, 'process', 'processes')})"
+
+
+def _gpus(plan: RunPlan) -> str:
+    """Say which of the GPUs are shared, and which are for nobody."""
+    gpus = plan.resources.gpus
+    # Without a Slurm all processes are on this one machine.
+    processes = plan.workers if plan.backend == "local" else plan.resources.processes
+    if gpus is None or plan.backend == "inline" or processes in (1, gpus):
+        return ""
+    if processes < gpus:
+        return f"; {gpus - processes} of {gpus} GPUs stay idle, with {processes} processes"
+    each = f"{processes // gpus}" if processes % gpus == 0 else f"up to {-(-processes // gpus)}"
+    return f"; {each} processes share {'each' if gpus > 1 else 'the'} GPU"
+
+
+def _not_enforced(plan: RunPlan) -> str:
+    """Say what of the limits that were asked for nobody watches in the session's own process."""
+    limited = plan.backend == "inline" and plan.resources.row_timeout is not None
+    return "; row_timeout not enforced" if limited else ""
 
 
 def _counted(number: int, one: str, many: str) -> str:

@@ -22,11 +22,12 @@ from slurmapply.rows import ABSENT
 from slurmapply.schedulers.script import default_template as _template_text
 from slurmapply.settings import load_defaults, merge_slurm_options
 from slurmapply.shipping import WORTH_SAYING, caller_outside, find_globals, large_parts
-from slurmapply.signature import check_call, function_name
+from slurmapply.signature import check_call, check_count, function_name
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import timedelta
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,9 +46,12 @@ _RSLURM = {
     "x": "items",
 }
 _NAME_LENGTH = 100
+#: Of a seed that is drawn; a seed that is given may be as long as NumPy's own.
+_SEED_BITS = 64
+_SEED_END = 2**128
 _NOT_RESOURCES = frozenset(
     {
-        "f", "params", "items", "more_args", "global_objects", "initializer", "job_name",
+        "f", "params", "items", "more_args", "global_objects", "initializer", "seed", "job_name",
         "if_exists", "jobs_folder", "after", "backend", "submit",
     }
 )  # fmt: skip
@@ -111,9 +115,11 @@ def slurm_apply(
     global_objects: Iterable[str] | Mapping[str, Any] | None = None,
     packages: Iterable[str] = (),
     initializer: Callable[[], Any] | None = None,
+    seed: int | None = None,
     nodes: int = 2,
     cpus_per_node: int = 2,
     processes_per_node: int | None = None,
+    gpus_per_node: int | str | None = None,
     time: Any = None,
     mem: str | None = None,
     partition: str | None = None,
@@ -126,6 +132,9 @@ def slurm_apply(
     python: str | os.PathLike[str] | None = None,
     sys_path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
     template: str | os.PathLike[str] | None = None,
+    row_timeout: float | str | timedelta | None = None,
+    max_failures: int | str | None = "auto",
+    retries: int = 0,
     job_name: str | None = None,
     if_exists: str = "fail",
     jobs_folder: str | os.PathLike[str] = ".",
@@ -153,6 +162,11 @@ def slurm_apply(
         no row.
     initializer : callable, optional
         Called once in each worker before its first row.
+    seed : int, optional
+        Gives each row a random stream of its own, the same whatever the nodes, chunks, backend
+        or retries: `random` and NumPy's legacy state are set for each row, and
+        ``current_row().rng()`` is a NumPy generator. When None, the seed of ``current_row()`` is
+        drawn once and recorded, and `random` and NumPy are left alone: they differ in each worker.
     nodes : int, default 2
         Pieces of the job (array tasks) at most; Slurm may put several on one machine. Fewer when
         there are too few rows.
@@ -160,6 +174,9 @@ def slurm_apply(
         CPUs of each piece.
     processes_per_node : int, optional
         Workers of each piece; as many as CPUs when None.
+    gpus_per_node : int or str, optional
+        GPUs of each piece: ``2``, or with a type ``"a100:2"``. Worker w sees GPU w mod their
+        number, unless the setup lines set ``CUDA_VISIBLE_DEVICES``; a lone worker sees all.
     time : str or timedelta, optional
         Time limit: ``"2h"``, ``"1:30:00"``. The site's when None. A bare number is refused: Slurm
         reads it as minutes, people as hours.
@@ -185,6 +202,17 @@ def slurm_apply(
         Appended to ``sys.path`` on the nodes; missing ones are ignored.
     template : str, optional
         Path of a submit-script template of the site's own; see `default_template`.
+    row_timeout : seconds, str or timedelta, optional
+        A row that takes longer is stopped, and its status is ``row_timeout``: ``90``, ``"10m"``.
+        None, because only you know how long a row may take.
+    max_failures : "auto", int or None
+        "auto": a piece takes no more rows when the first rows of it to end (20, or twice as many
+        as it has workers) all failed with the same exception at the same line: then it is the
+        function that is wrong, and the other rows would only wait for their turn to fail. An
+        int: after so many failures. None: never.
+    retries : int, default 0
+        How often a failed row is tried again inside the run. 0, because an exception mostly comes
+        again; `job.retry` is there for what does not.
     job_name : str, optional
         Blanks become ``_``, then all but letters, digits and ``_`` is dropped. f's name and a
         random part when None.
@@ -248,9 +276,11 @@ def slurm_map(
     global_objects: Iterable[str] | Mapping[str, Any] | None = None,
     packages: Iterable[str] = (),
     initializer: Callable[[], Any] | None = None,
+    seed: int | None = None,
     nodes: int = 2,
     cpus_per_node: int = 2,
     processes_per_node: int | None = None,
+    gpus_per_node: int | str | None = None,
     time: Any = None,
     mem: str | None = None,
     partition: str | None = None,
@@ -263,6 +293,9 @@ def slurm_map(
     python: str | os.PathLike[str] | None = None,
     sys_path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
     template: str | os.PathLike[str] | None = None,
+    row_timeout: float | str | timedelta | None = None,
+    max_failures: int | str | None = "auto",
+    retries: int = 0,
     job_name: str | None = None,
     if_exists: str = "fail",
     jobs_folder: str | os.PathLike[str] = ".",
@@ -278,9 +311,10 @@ def slurm_map(
         Called once per item.
     items : list, mapping, Series or other collection
         Any objects. A mapping's values are the items, and its keys come back with the results.
-    more_args, global_objects, packages, initializer, nodes, cpus_per_node, processes_per_node, \
-time, mem, partition, account, slurm_options, task_limit, schedule, chunksize, setup, python, \
-sys_path, template, job_name, if_exists, jobs_folder, after, backend, submit
+    more_args, global_objects, packages, initializer, seed, nodes, cpus_per_node, \
+processes_per_node, gpus_per_node, time, mem, partition, account, slurm_options, task_limit, \
+schedule, chunksize, setup, python, sys_path, template, row_timeout, max_failures, retries, \
+job_name, if_exists, jobs_folder, after, backend, submit
         As in `slurm_apply`.
 
     Returns
@@ -318,7 +352,9 @@ def slurm_call(
     *,
     global_objects: Iterable[str] | Mapping[str, Any] | None = None,
     packages: Iterable[str] = (),
+    seed: int | None = None,
     cpus_per_node: int = 1,
+    gpus_per_node: int | str | None = None,
     time: Any = None,
     mem: str | None = None,
     partition: str | None = None,
@@ -328,6 +364,8 @@ def slurm_call(
     python: str | os.PathLike[str] | None = None,
     sys_path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
     template: str | os.PathLike[str] | None = None,
+    row_timeout: float | str | timedelta | None = None,
+    retries: int = 0,
     job_name: str | None = None,
     if_exists: str = "fail",
     jobs_folder: str | os.PathLike[str] = ".",
@@ -345,8 +383,9 @@ def slurm_call(
         Its keyword arguments, any objects.
     cpus_per_node : int, default 1
         CPUs of the one process.
-    global_objects, packages, time, mem, partition, account, slurm_options, setup, python, \
-sys_path, template, job_name, if_exists, jobs_folder, after, backend, submit
+    global_objects, packages, seed, gpus_per_node, time, mem, partition, account, \
+slurm_options, setup, python, sys_path, template, row_timeout, retries, job_name, if_exists, \
+jobs_folder, after, backend, submit
         As in `slurm_apply`.
 
     Returns
@@ -411,6 +450,16 @@ def _checked_mapping(value: Any, name: str) -> dict[str, Any]:
     return {str(key): value[key] for key in value.keys()}  # noqa: SIM118  # any mapping-like
 
 
+def _checked_seed(value: Any) -> int:
+    seed = check_count(value, "seed", minimum=0)
+    if seed >= _SEED_END:
+        raise InvalidArgumentError(
+            "seed must be below 2**128, which is as much as NumPy's own seeds hold.",
+            argument="seed",
+        )
+    return seed
+
+
 def _make(kind: str, f: Any, rows: Any, given: Mapping[str, Any]) -> SlurmJob:
     """Check all that is left to check, then write the job folder, then submit."""
     resources = check_resources({k: v for k, v in given.items() if k not in _NOT_RESOURCES})
@@ -420,6 +469,7 @@ def _make(kind: str, f: Any, rows: Any, given: Mapping[str, Any]) -> SlurmJob:
             f"initializer: a function without arguments is needed, not {initializer!r}.",
             argument="initializer",
         )
+    seed = given["seed"]
     work = Work(
         kind,
         f,
@@ -428,6 +478,8 @@ def _make(kind: str, f: Any, rows: Any, given: Mapping[str, Any]) -> SlurmJob:
         find_globals(given["global_objects"], f, caller_outside()),
         initializer,
         function_name(f),
+        seed=secrets.randbits(_SEED_BITS) if seed is None else _checked_seed(seed),
+        seeded=seed is not None,
     )
     if given["if_exists"] not in ("fail", "open", "replace"):
         raise InvalidArgumentError(
@@ -494,6 +546,8 @@ def _fingerprinted(work: Work) -> Work:
     from dataclasses import replace  # noqa: PLC0415  # one use
 
     prints = fingerprint.of_work(work.function, work.columns, work.more_args, work.global_objects)
+    if work.seeded:
+        prints["seed"] = fingerprint.of_value(work.seed)
     return replace(work, fingerprints=prints)
 
 

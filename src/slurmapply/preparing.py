@@ -47,6 +47,8 @@ class Work:
         What is called.
     rows
         The rows: parameters, or items.
+    seed, seeded
+        From which each row's random stream follows; whether the user gave it.
     """
 
     kind: str
@@ -57,6 +59,8 @@ class Work:
     initializer: Callable[[], Any] | None = None
     function_name: str = ""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+    seeded: bool = False
 
     @property
     def columns(self) -> Mapping[str, Sequence[Any]]:
@@ -122,6 +126,11 @@ class RunPlan:
             "tasks": self.tasks,
             "cpus_per_node": resources.cpus_per_node,
             "processes_per_node": resources.processes,
+            "gpus_per_node": resources.gpus,
+            "time_seconds": resources.time_seconds,
+            "row_timeout": resources.row_timeout,
+            "max_failures": resources.max_failures,
+            "retries": resources.retries,
             "schedule": resources.schedule,
             "chunksize": resources.chunksize,
             "packages": resources.packages,
@@ -296,6 +305,8 @@ def _job_content(name: str, uuid: str, work: Work) -> dict[str, Any]:
         "rows": work.length,
         "function": work.function_name,
         "fingerprints": dict(work.fingerprints),
+        "seed": work.seed,
+        "seeded": work.seeded,
         "created": time.time(),
         "python": {
             "version": platform.python_version(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
 from slurmapply.errors import InvalidArgumentError
-from slurmapply.schedulers.amounts import parse_time
-from slurmapply.schedulers.options import run_options
+from slurmapply.schedulers.amounts import parse_seconds, parse_time
+from slurmapply.schedulers.options import run_options, time_limit
 from slurmapply.schedulers.script import check_syntax, default_template, render, script_fields
 from slurmapply.signature import check_count
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from slurmapply.schedulers.options import Options
 
 SCHEDULES = ("dynamic", "static")
+AUTO = "auto"
+#: What sbatch calls [type:]number; the type is the site's word.
+_GPUS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*:[1-9][0-9]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class Resources:
     nodes: int = 2
     cpus_per_node: int = 2
     processes_per_node: int | None = None
+    gpus_per_node: int | str | None = None
     time: Any = None
     mem: Any = None
     partition: str | None = None
@@ -42,11 +47,25 @@ class Resources:
     python: str = sys.executable
     sys_path: tuple[str, ...] = ()
     template: str | None = None
+    row_timeout: float | None = None
+    max_failures: int | str | None = AUTO
+    retries: int = 0
 
     @property
     def processes(self) -> int:
         """Workers in each task."""
         return self.processes_per_node or self.cpus_per_node
+
+    @property
+    def gpus(self) -> int | None:
+        """Number of GPUs of each task; None when none were asked for."""
+        asked = self.gpus_per_node
+        return int(asked.rpartition(":")[2]) if isinstance(asked, str) else asked
+
+    @property
+    def time_seconds(self) -> int | None:
+        """The time limit of each task; None when it is the cluster's, which is not known here."""
+        return time_limit(self.time, self.slurm_options)
 
     def plain(self) -> dict[str, Any]:
         """Give what is written to ``run.json``."""
@@ -87,6 +106,7 @@ def sbatch_options(
         tasks=tasks,
         console=jobfolder.task_console(run),
         cpus_per_node=resources.cpus_per_node,
+        gpus_per_node=resources.gpus_per_node,
         time=resources.time,
         mem=resources.mem,
         partition=resources.partition,
@@ -131,6 +151,42 @@ def _count(value: Any, name: str) -> int:
 
 def _optional_count(value: Any, name: str) -> int | None:
     return None if value is None else check_count(value, name)
+
+
+def _optional_seconds(value: Any, name: str) -> float | None:
+    return None if value is None else parse_seconds(value, name)
+
+
+def check_gpus(value: Any, name: str = "gpus_per_node") -> int | str | None:
+    """Give a number of GPUs, with a type or without."""
+    if value is None:
+        return None
+    if isinstance(value, str) and _GPUS.fullmatch(value.strip()):
+        return value.strip()
+    if isinstance(value, str):
+        raise InvalidArgumentError(
+            f"{name}: a number of GPUs is needed, such as 2, or with the site's word for their "
+            f"type 'a100:2', not {value!r}.",
+            argument=name,
+        )
+    return check_count(value, name)
+
+
+def check_max_failures(value: Any, name: str = "max_failures") -> int | str | None:
+    """Give "auto", a number of failures, or None."""
+    if value is None or (isinstance(value, str) and value == AUTO):
+        return value
+    if isinstance(value, str):
+        raise InvalidArgumentError(
+            f'{name}: "auto", a whole number, 1 or more, or None (never) is needed, not {value!r}.',
+            argument=name,
+        )
+    return check_count(value, name)
+
+
+def check_retries(value: Any, name: str = "retries") -> int:
+    """Give a number of further attempts."""
+    return check_count(value, name, minimum=0)
 
 
 def _as_given(value: Any, _name: str) -> Any:
@@ -213,6 +269,10 @@ _CHECKS: dict[str, Any] = {
     "python": _python,
     "sys_path": _paths,
     "template": _template,
+    "gpus_per_node": check_gpus,
+    "row_timeout": _optional_seconds,
+    "max_failures": check_max_failures,
+    "retries": check_retries,
 }
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmapply.errors import InvalidArgumentError, UntrustedFolderError
-from slurmapply.schedulers.amounts import parse_memory, parse_time
+from slurmapply.resources import check_gpus, check_max_failures, check_retries
+from slurmapply.schedulers.amounts import parse_memory, parse_seconds, parse_time
 from slurmapply.schedulers.options import check_options
 
 if TYPE_CHECKING:
@@ -276,6 +277,14 @@ def _are_options(value: object) -> bool:
     return isinstance(value, dict) and check_options(value) is not None
 
 
+def _are_seconds(value: object) -> bool:
+    return parse_seconds(value, "row_timeout") > 0
+
+
+def _is_retries(value: object) -> bool:
+    return check_retries(value) >= 0
+
+
 def _expanded(name: str, value: Any) -> Any:
     if name not in {"template", "jobs_folder", "python", "sys_path"}:
         return value
@@ -307,4 +316,8 @@ _CHECKS: Mapping[str, tuple[str, Check]] = {
     "packages": _TEXTS,
     "schedule": ("dynamic or static", ("dynamic", "static").__contains__),
     "chunksize": _COUNT,
+    "gpus_per_node": ("a number of GPUs", check_gpus),
+    "row_timeout": ("seconds", _are_seconds),
+    "max_failures": ("auto or a whole number above zero", check_max_failures),
+    "retries": ("a whole number", _is_retries),
 }

@@ -16,6 +16,7 @@ _TIME_WORDS = re.compile(
 )
 _TIME_CLOCK = re.compile(r"(?:(?P<days>\d+)-)?(?P<clock>\d+(?::\d+){0,2})")
 _TIME_HINT = "Write '2h', '90min', '1:30:00' (hours), '1-12:00:00' (days) or a timedelta."
+_LENGTH_HINT = "Write seconds, such as 90, or '10m', '1:30:00' (hours) or a timedelta."
 _MEMORY = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT])(?:I?B)?")
 _MEMORY_MEGABYTES = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
 _MEMORY_HINT = "Write '4G' or '500M'."
@@ -51,6 +52,48 @@ def parse_time(value: object) -> str | None:
     days, rest = divmod(seconds, 86400)
     clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
     return f"{days}-{clock}" if days else clock
+
+
+def parse_seconds(value: object, argument: str) -> float:
+    """Return a length of time in seconds.
+
+    Parameters
+    ----------
+    value
+        A number of seconds, or what `parse_time` takes with a unit. What is no limit of Slurm's
+        may be a bare number: everybody means seconds then.
+    argument
+        The name of the argument, for the message.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is not a length of time, not finite, or not above zero.
+
+    Examples
+    --------
+    >>> parse_seconds(90, "row_timeout"), parse_seconds("10m", "row_timeout")
+    (90.0, 600.0)
+    """
+    seconds = _length(value, argument)
+    if not math.isfinite(seconds) or seconds <= 0:
+        raise _invalid(
+            f"{argument}={value!r}: a finite number of seconds above zero is needed. {_LENGTH_HINT}"
+            " None is no limit.",
+            argument,
+        )
+    return seconds
+
+
+def _length(value: object, argument: str) -> float:
+    try:
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        return float(value if number else _seconds(value))  # type: ignore[arg-type]
+    except (InvalidArgumentError, OverflowError):
+        raise _invalid(
+            f"{argument}={value!r} is not a length of time. {_LENGTH_HINT} None is no limit.",
+            argument,
+        ) from None
 
 
 def _seconds(value: object) -> float:

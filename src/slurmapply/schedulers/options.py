@@ -245,6 +245,24 @@ def warning_signal(time_limit_seconds: int | None) -> str | None:
     return f"B:USR1@{min(_WARNING_SECONDS, time_limit_seconds // 10)}"
 
 
+def time_limit(time: object, slurm_options: Mapping[str, object]) -> int | None:
+    """Return the time limit of a run in seconds, None where it is not known.
+
+    Parameters
+    ----------
+    time, slurm_options
+        As in `slurm_apply`.
+
+    Examples
+    --------
+    >>> time_limit("2h", {}), time_limit("2h", {"time-min": "30"}), time_limit(None, {})
+    (7200, 1800, None)
+    """
+    # With --time-min Slurm may cut the limit down to it.
+    limit = slurm_options.get("time-min") or parse_time(time) or slurm_options.get("time")
+    return time_seconds(None if limit is None else str(limit))
+
+
 def run_options(
     *,
     slurm_name: str,
@@ -304,9 +322,7 @@ def run_options(
     }
     if "no-requeue" not in user:
         options["requeue"] = True
-    # With --time-min Slurm may cut the limit down to it.
-    limit = user.get("time-min") or given.get("time") or user.get("time")
-    warning = warning_signal(time_seconds(_text(limit)))
+    warning = warning_signal(time_limit(time, user))
     if warning:
         options["signal"] = warning
     dependency = _dependency(after, user.pop("dependency", None))
@@ -326,10 +342,6 @@ def _dependency(after: Sequence[str], users: OptionValue | None) -> str | None:
             f" '?'. Keep one of them."
         )
     return ",".join(part for part in (ours, users) if part) or None
-
-
-def _text(value: OptionValue | None) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _one_line(name: str, value: object) -> str | None:
