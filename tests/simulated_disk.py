@@ -46,8 +46,8 @@ from slurmapply.worker.pool import Pool
 from slurmapply.worker.run import (
     NotOursError,
     adopt,
-    attempts_before,
     fix_rows,
+    history_before,
     plan_run,
     refuse_if_over,
 )
@@ -161,6 +161,9 @@ class Scenario:
             "schedule": "static" if self.static else "dynamic",
             "tasks": self.tasks,
             "processes_per_node": self.workers,
+            "retries": 0,
+            "row_timeout": None,
+            "max_failures": None,
             "cpus_per_node": self.workers,
             "chunksize": self.chunksize,
         }
@@ -864,9 +867,9 @@ class TaskLoop:
         disk = simulation.disk
         self._record = TaskRecord(disk, run.number, actor.life)
         survey = Survey(disk, UUID, simulation.scenario.rows)
-        attempts = attempts_before(disk, run, survey) if run.number or actor.life.life else {}
+        history = history_before(disk, run, survey) if run.number or actor.life.life else {}
         self._claims = Claims(disk, run, actor.life, survey)
-        self._pool = Pool(run.plan, run.processes, static=run.static, attempts=attempts)
+        self._pool = Pool(run.plan, run.processes, static=run.static, history=history)
         self._workers: list[_Worker] = []
         self._turns = 0
         self.stop = ""
@@ -917,7 +920,7 @@ class TaskLoop:
                 continue
             group = self._pool.next_group()
             assert group is not None
-            worker.group, worker.attempt = group
+            worker.group, worker.attempt = group.positions, group.past.attempts + 1
             worker.next = worker.written = worker.group.start
 
     def _refill(self) -> bool:

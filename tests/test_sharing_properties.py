@@ -49,6 +49,7 @@ from slurmapply.rows import RowNumbers
 from slurmapply.states import FAILED, OK_CODE, STATUS_OF_CODE, RowStatus
 from slurmapply.survey import Survey
 from slurmapply.worker.claims import Claim, ranges
+from slurmapply.worker.history import Past
 from slurmapply.worker.pool import Pool
 from tests.simulated_disk import (
     FOREVER,
@@ -784,7 +785,8 @@ class Bookkeeper:
     def __init__(self, rows: int, workers: int, *, static: bool, attempts: dict[int, int]) -> None:
         self.plan = dynamic_plan(rows, 2)
         self.attempts = attempts
-        self.pool = Pool(self.plan, workers, static=static, attempts=attempts)
+        history = {position: Past(number) for position, number in attempts.items()}
+        self.pool = Pool(self.plan, workers, static=static, history=history)
         self.unclaimed = list(range(len(self.plan)))
         self.later: list[tuple[int, list[int]]] = []
         self.claimed: set[int] = set()
@@ -813,10 +815,10 @@ class Bookkeeper:
         assert (group is None) == (not left)
         if group is None:
             return
-        positions, attempt = group
+        positions, past = group
         assert positions
         assert set(positions) <= left
-        assert {self.attempts.get(p, 0) + 1 for p in positions} == {attempt}
+        assert {self.attempts.get(p, 0) for p in positions} == {past.attempts}
         self.out.append(positions)
 
     def report(self, number: int) -> None:

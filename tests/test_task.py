@@ -242,7 +242,7 @@ def test_a_dying_worker_costs_its_row_only(
     assert table["row_cause"].tolist()[3] == cause
     assert table["result"].dropna().tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9]
     # What a dying process has not flushed is lost with it; a newline flushes.
-    assert job.logs(row=3) == "about to compute 3\n"
+    assert job.logs(row=3).startswith("about to compute 3\n")
 
 
 def test_a_function_that_cannot_be_loaded_burns_no_row(start: Callable[..., Task]) -> None:

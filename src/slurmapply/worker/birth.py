@@ -92,6 +92,7 @@ class Watch:
         self.moved = False
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Take note of an event of the audit table."""
         if event == "os.chdir":
             self.moved = True
         elif event in ("os.kill", "os.killpg") and arguments[1] == signal.SIGKILL:

@@ -6,17 +6,16 @@ import os
 import signal
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slurmapply.worker.brake import Tally, fault_number
 from slurmapply.worker.history import Death, Past, judge
-from slurmapply.worker.memory import in_words
+from slurmapply.worker.memory import TaskMemory, in_words
 
 if TYPE_CHECKING:
     from slurmapply.worker.brake import Brake
     from slurmapply.worker.child import Worker
     from slurmapply.worker.clerk import Clerk
-    from slurmapply.worker.memory import TaskMemory
     from slurmapply.worker.page import RowInWork
     from slurmapply.worker.pool import Pool
     from slurmapply.worker.run import Run
@@ -70,87 +69,86 @@ class Casualty:
         return before._replace(attempts=attempt, failures=before.failures + own_tries)
 
 
-def settle(
-    casualty: Casualty,
-    run: Run,
-    pool: Pool,
-    brake: Brake,
-    memory: TaskMemory,
-    clerk: Clerk,
-    *,
-    limit: float | None,
-) -> None:
-    """Settle the row that a worker died on, or have it tried again; put its other rows back.
+class Losses:
+    """Settles what dead workers leave.
 
     Parameters
     ----------
-    casualty, run
-        Who died; the run.
-    pool, brake, memory, clerk
+    run, pool, brake
         Of the task's supervisor.
     limit
         The task's time limit in seconds, or None.
     """
-    positions, written, row = casualty.worker.group.positions, casualty.written, casualty.row
-    pool.settle(range(positions.start, written))
-    if row is None:
-        pool.give_back(range(written, positions.stop))
-        return
-    pool.give_back(range(row.position + 1, positions.stop))
-    pool.give_back(range(written, row.position))
-    ours = memory.take_kill() if casualty.was_killed else False
-    if casualty.interrupted_by and casualty.was_killed and not ours:
-        _interrupted(casualty, run, clerk, casualty.interrupted_by, limit=limit)
-    elif casualty.death.timeout and not casualty.worker.page.calling:
-        pool.again(row.position, casualty.past)  # it had come to its end in time
-    else:
-        _settle_row(casualty, run, pool, brake, _words(memory) if ours else None, clerk)
 
+    def __init__(self, run: Run, pool: Pool, brake: Brake, limit: float | None) -> None:
+        self._run = run
+        self._pool = pool
+        self._brake = brake
+        self._limit = limit
+        self._memory = TaskMemory()
 
-def _settle_row(
-    casualty: Casualty, run: Run, pool: Pool, brake: Brake, memory: str | None, clerk: Clerk
-) -> None:
-    row = casualty.worker.page.row
-    death = casualty.death._replace(memory=memory is not None)
-    verdict = judge(death, casualty.past, run.retries, memory or "", run.row_timeout)
-    if verdict.status is None:
-        _interrupted(
-            casualty, run, clerk, verdict.cause, message=verdict.message, failure=verdict.failure
+    def settle(self, casualty: Casualty, clerk: Clerk) -> None:
+        """Settle the row that a worker died on, or have it tried again; put its others back.
+
+        Parameters
+        ----------
+        casualty
+            Who died.
+        clerk
+            Writes down what follows.
+        """
+        pool, positions = self._pool, casualty.worker.group.positions
+        written, row = casualty.written, casualty.row
+        pool.settle(range(positions.start, written))
+        if row is None:
+            pool.give_back(range(written, positions.stop))
+            return
+        pool.give_back(range(row.position + 1, positions.stop))
+        pool.give_back(range(written, row.position))
+        for_memory = casualty.was_killed and self._memory.take_kill()
+        if casualty.interrupted_by and casualty.was_killed and not for_memory:
+            cause = casualty.interrupted_by
+            self._interrupted(casualty, clerk, cause=cause, limit=self._limit)
+        elif casualty.death.timeout and not casualty.worker.page.calling:
+            pool.again(row.position, casualty.past)  # it had come to its end in time
+        else:
+            self._judge(casualty, clerk, for_memory=for_memory)
+
+    def _judge(self, casualty: Casualty, clerk: Clerk, *, for_memory: bool) -> None:
+        run, row = self._run, casualty.worker.page.row
+        death = casualty.death._replace(memory=for_memory)
+        verdict = judge(death, casualty.past, run.retries, self._sizes(), run.row_timeout)
+        cause, message = verdict.cause, verdict.message
+        if verdict.status is None:
+            failure = verdict.failure
+            self._interrupted(casualty, clerk, cause=cause, message=message, failure=failure)
+            self._pool.again(row.position, verdict.past)
+            return
+        clerk.ask(
+            "died",
+            outcomes=casualty.worker.outcomes,
+            status=verdict.status.value,
+            cause=cause,
+            message=message,
+            **self._of_row(row),
+            offset=row.log_offset,
         )
-        pool.again(row.position, verdict.past)
-        return
-    clerk.ask(
-        "died",
-        outcomes=casualty.worker.outcomes,
-        row=run.rows[row.position],
-        attempt=row.attempt,
-        status=verdict.status.value,
-        cause=verdict.cause,
-        message=verdict.message,
-        start=row.start,
-        seconds=time.monotonic() - row.began,
-        offset=row.log_offset,
-    )
-    brake.note(Tally(1, fault_number(verdict.cause), verdict.cause))
-    pool.settle(range(row.position, row.position + 1))
+        self._brake.note(Tally(1, fault_number(cause), cause))
+        self._pool.settle(range(row.position, row.position + 1))
 
+    def _interrupted(self, casualty: Casualty, clerk: Clerk, **why: object) -> None:
+        fields = self._of_row(casualty.worker.page.row) | why
+        clerk.ask("append", record="interrupted", fields=fields)
 
-def _interrupted(
-    casualty: Casualty, run: Run, clerk: Clerk, cause: str, **fields: object
-) -> None:
-    row = casualty.worker.page.row
-    record = {
-        "row": run.rows[row.position],
-        "attempt": row.attempt,
-        "start": row.start,
-        "seconds": time.monotonic() - row.began,
-        "cause": cause,
-        **fields,
-    }
-    clerk.ask("append", record="interrupted", fields=record)
+    def _of_row(self, row: RowInWork) -> dict[str, Any]:
+        return {
+            "row": self._run.rows[row.position],
+            "attempt": row.attempt,
+            "start": row.start,
+            "seconds": time.monotonic() - row.began,
+        }
 
-
-def _words(memory: TaskMemory) -> str:
-    """Write limit and peak for people."""
-    sizes = (("limit", memory.limit()), ("peak", memory.peak()))
-    return ", ".join(f"{word} {in_words(size)}" for word, size in sizes if size is not None)
+    def _sizes(self) -> str:
+        """Write the task's limit and peak of memory for people."""
+        sizes = (("limit", self._memory.limit()), ("peak", self._memory.peak()))
+        return ", ".join(f"{word} {in_words(size)}" for word, size in sizes if size is not None)

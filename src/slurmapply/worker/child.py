@@ -141,8 +141,8 @@ def fork_worker(number: int, assignment: Assignment, foreign: Iterable[int]) -> 
 
     def run(takes: int, gives: int) -> int:
         name = jobfolder.console_of(assignment.outcomes)
-        console, watch = become_worker(name, assignment.disk, page)
-        return work(assignment, page, console, watch, takes, gives)
+        own = become_worker(name, assignment.disk, page)
+        return work(assignment, page, own, takes, gives)
 
     pid, groups, reports = _fork(run, foreign)
     return Worker(number, page, assignment.outcomes, pid, groups, reports)

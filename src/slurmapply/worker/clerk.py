@@ -194,6 +194,7 @@ class Desk:
 
     def do_died(
         self,
+        *,
         outcomes: str,
         row: int,
         attempt: int,
@@ -220,9 +221,7 @@ class Desk:
             write_all(file.fileno(), frame.take())
             os.fsync(file.fileno())
 
-    def do_running(
-        self, outcomes: str, row: int, attempt: int, start: float, offset: int
-    ) -> None:
+    def do_running(self, outcomes: str, row: int, attempt: int, start: float, offset: int) -> None:
         """Write down that a row has been running for long."""
         console = jobfolder.console_of(outcomes)
         self._record.append(

@@ -126,11 +126,10 @@ class WorkerConsole:
     def _connect(self) -> None:
         sys.stdout = self._out = _text_stream(_Stream(_OUT, self))
         sys.stderr = self._err = _text_stream(_Stream(_ERR, self))
-        sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
 
 
 def become_console(descriptor: int) -> WorkerConsole:
-    """Make a file the standard streams of this process; nothing can be read from the standard input.
+    """Make a file the standard streams of this process; its input is empty.
 
     Parameters
     ----------

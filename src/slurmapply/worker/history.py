@@ -171,6 +171,4 @@ def histories(lives: Iterable[LifeView]) -> dict[int, Past]:
 
 def hopeless_rows(lives: Iterable[LifeView]) -> set[int]:
     """Rows that no task of this run can finish within its time limit."""
-    return {
-        record["row"] for view in lives for record in view.interrupted if never_fits(record)
-    }
+    return {record["row"] for view in lives for record in view.interrupted if never_fits(record)}

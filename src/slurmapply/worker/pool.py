@@ -77,7 +77,7 @@ class Pool:
             self._left.appendleft(positions)
 
     def again(self, position: int, past: Past) -> None:
-        """Put a position behind all others, to be tried once more; alone after a kill for memory."""
+        """Put a position behind all others to be tried once more, alone after a kill for memory."""
         self._history[position] = past
         if past.memory:
             self._alone.append(position)
@@ -101,16 +101,18 @@ class Pool:
 
     def next_group(self) -> Group | None:
         """Cut the next group off, None when nothing is left that may run beside others."""
-        if not self._left:
-            return None
-        first = self._left.popleft()
-        past = self._history.get(first.start, NEW)
-        size = self._group_size(len(first))
-        if self._history:
-            same = (n for n, p in enumerate(first) if self._history.get(p, NEW) != past)
-            size = min(size, next(same, size))
-        self.give_back(first[size:])
-        return Group(first[:size], past)
+        while self._left:
+            first = self._left.popleft()
+            past = self._history.get(first.start, NEW)
+            size = self._group_size(len(first))
+            if self._history:
+                same = (n for n, p in enumerate(first) if self._history.get(p, NEW) != past)
+                size = min(size, next(same, size))
+            self.give_back(first[size:])
+            if not past.memory:
+                return Group(first[:size], past)
+            self._alone.extend(first[:size])
+        return None
 
     def next_lonely(self) -> Group:
         """Give a row that is to run while no other does."""

@@ -84,12 +84,7 @@ class Assignment:
 
 
 def work(
-    assignment: Assignment,
-    page: Page,
-    console: WorkerConsole,
-    watch: Watch,
-    groups: int,
-    reports: int,
+    assignment: Assignment, page: Page, own: tuple[WorkerConsole, Watch], groups: int, reports: int
 ) -> int:
     """Run groups of rows until there are no more; gives the exit status.
 
@@ -97,11 +92,12 @@ def work(
     ----------
     assignment
         What to work for.
-    page, console, watch
-        Shared with the supervisor; this process's own.
+    page, own
+        Shared with the supervisor; this process's console, and what watches its rows.
     groups, reports
         Descriptors: where groups come from, where reports go.
     """
+    console, watch = own
     try:
         make_like_session(assignment.session, assignment.disk.path)
         call, arguments = load(assignment)

@@ -23,17 +23,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from slurmapply.worker.brake import Brake, tally_of
-from slurmapply.worker.casualty import Casualty, settle
+from slurmapply.worker.casualty import Casualty, Losses
 from slurmapply.worker.child import fork_clerk
 from slurmapply.worker.claims import Claim
 from slurmapply.worker.crew import Crew
 from slurmapply.worker.deadlines import Deadlines
 from slurmapply.worker.history import Past
-from slurmapply.worker.memory import TaskMemory
 from slurmapply.worker.page import NO_ROW
 from slurmapply.worker.pool import Pool
 from slurmapply.worker.process import DONE, NOT_LOADED, NOT_WRITTEN, READY
-from slurmapply.worker.timelimit import TaskTime
 from slurmapply.worker.traces import adopt_orphans, end_orphans
 
 if TYPE_CHECKING:
@@ -44,6 +42,7 @@ if TYPE_CHECKING:
     from slurmapply.worker.crew import Report
     from slurmapply.worker.process import Assignment
     from slurmapply.worker.run import Run
+    from slurmapply.worker.timelimit import TaskTime
 
 #: A row that runs for longer is named in the task's record, and so shown as running.
 LONG_ROW = 2.0
@@ -96,7 +95,7 @@ class Supervisor:
         self._crew = Crew(assignment, min(workers, max(1, len(run.rows))), self._selector)
         self._brake = Brake(run.max_failures, workers)
         self._deadlines = Deadlines(run.row_timeout)
-        self._memory = TaskMemory()
+        self._losses = Losses(run, self._pool, self._brake, task_time.limit)
         self._signalled = ""
         # What is known of further rows.
         self._asking = False
@@ -170,8 +169,7 @@ class Supervisor:
         for worker, status in self._crew.dead():
             self._bury(worker, status)
         self._deadlines.enforce(self._crew, now)
-        self._name_long_rows()
-        self._trim_consoles(now)
+        self._watch_long_rows(now)
         self._obey_signals()
         self._mind_failures()
         self._hand_out(now)
@@ -316,39 +314,27 @@ class Supervisor:
             self._stop_early("load_failed", said)
         elif worker.busy and not self._cancelled:
             interrupted_by = self._time.cause if self._stop and self._signalled else ""
-            settle(
-                Casualty(worker, status, interrupted_by),
-                self._run,
-                self._pool,
-                self._brake,
-                self._memory,
-                self._clerk,
-                limit=self._time.limit,
-            )
+            self._losses.settle(Casualty(worker, status, interrupted_by), self._clerk)
             if self._stop:
                 self._pool.clear()
 
-    def _name_long_rows(self) -> None:
-        """Write down which rows have been running for long."""
-        now = time.perf_counter()
+    def _watch_long_rows(self, now: float) -> None:
+        """Write down which rows have been running for long, and cut what they print without end."""
         for worker in self._crew:
             row = worker.page.row
-            if row.position == NO_ROW or worker.named == row.began or now - row.began < LONG_ROW:
+            if row.position == NO_ROW or now - row.began < LONG_ROW:
                 continue
-            worker.named = row.began
-            self._clerk.ask("running", outcomes=worker.outcomes, row=self._run.rows[row.position],
-                            attempt=row.attempt, start=row.start, offset=row.log_offset)  # fmt: skip
-
-    def _trim_consoles(self, now: float) -> None:
-        """Have what long rows print without end cut off."""
-        if now < self._next_trim:
-            return
-        self._next_trim = now + _TRIM_EVERY
-        for worker in self._crew:
-            row = worker.page.row
-            if row.position != NO_ROW and worker.named == row.began:
-                self._clerk.ask_once("trim", outcomes=worker.outcomes,
-                                     row=self._run.rows[row.position], offset=row.log_offset)  # fmt: skip
+            which: dict[str, Any] = {
+                "outcomes": worker.outcomes,
+                "row": self._run.rows[row.position],
+                "offset": row.log_offset,
+            }
+            if worker.named != row.began:
+                worker.named = row.began
+                self._clerk.ask("running", attempt=row.attempt, start=row.start, **which)
+            elif now > self._next_trim:
+                self._next_trim = now + _TRIM_EVERY
+                self._clerk.ask_once("trim", **which)
 
     def _mind_failures(self) -> None:
         """Take no more rows when they fail as `max_failures` says."""
@@ -402,15 +388,13 @@ class Supervisor:
         if self._told:
             return
         self._told = True
-        rows = [
-            (self._run.rows[p], worker.attempt_at(p)) for worker in self._crew for p in worker.unwritten
-        ]
+        begun = [(worker, p) for worker in self._crew for p in worker.unwritten]
         self._clerk.ask(
             "stop",
             reason=self._stop,
             message=self._message,
             chunks=[*self._pool.held.items(), *self._waiting],
-            rows=rows,
+            rows=[(self._run.rows[p], worker.attempt_at(p)) for worker, p in begun],
             outcomes=[worker.outcomes for worker in self._crew],
         )
 
