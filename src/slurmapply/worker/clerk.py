@@ -17,6 +17,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
 
 #: How much of what a dying process printed is looked at for its traceback.
 _LAST_WORDS = 16 * 1024
-#: How a traceback of `faulthandler` begins.
+#: How a traceback of `faulthandler` begins, and the frames of ours at its end.
 _DUMPS = ("Fatal Python error: ", "Current thread 0x", "Thread 0x")
+_OURS = re.compile(r'^  File "[^"\n]*slurmapply/call\.py", line \d+ in __call__\n(?:  .*\n)*', re.M)
 
 
 class Clerk:
@@ -272,7 +274,7 @@ class Desk:
             file.seek(max(offset, file.seek(0, os.SEEK_END) - _LAST_WORDS))
             text = file.read().decode("utf-8", "replace")
         begins = [place for place in map(text.find, _DUMPS) if place >= 0]
-        return text[min(begins) :] if begins else ""
+        return _OURS.sub("", text[min(begins) :]) if begins else ""
 
 
 def _complain(error: OSError) -> None:
