@@ -32,6 +32,9 @@ class Console(Protocol):
     def end(self, row: int, offset: int) -> int:
         """Give where the row's part ends; what is too much of it is cut off."""
 
+    def mend(self) -> None:
+        """Put right what rows did to the standard streams."""
+
 
 class _Stream(io.FileIO):
     """A descriptor that takes so much and drops the rest."""
@@ -76,38 +79,38 @@ class WorkerConsole:
 
     def length(self) -> int:
         """Give how much was printed so far."""
-        return os.fstat(self._file).st_size
+        return os.lseek(self._file, 0, os.SEEK_END)
 
     def begin(self, offset: int) -> None:
         """Note that a row begins whose part begins here."""
-        self._limit = max(0, min(ROW_LIMIT, WORKER_LIMIT - offset))
-        self.room = self._limit
+        self.room = self._limit = ROW_LIMIT if offset < WORKER_LIMIT else 0
 
     def end(self, row: int, offset: int) -> int:
-        """Give where the row's part ends, all that was printed included; mend the descriptors."""
+        """Give where the row's part ends, all that was printed included."""
         if sys.stdout is not self._out or sys.stderr is not self._err:
             _flush(sys.stdout, sys.stderr)
             self._reconnect()
         try:
             self._out.flush()
             self._err.flush()
-            found = os.fstat(_OUT)
-        except (OSError, ValueError):
-            found = self._reconnect()
-        if (found.st_ino, found.st_dev) != self._identity:
-            found = self._reconnect()
-        if self.room < 0 or found.st_size - offset > self._limit:
-            return self._cut(row, offset, found.st_size)
-        return found.st_size
+        except ValueError:  # closed by the row
+            self._reconnect()
+        size = os.lseek(self._file, 0, os.SEEK_END)
+        if self.room < 0 or size - offset > self._limit:
+            return self._cut(row, offset, size)
+        return size
 
     def mend(self) -> None:
-        """Put descriptor 2 back where a row closed or redirected it."""
+        """Put descriptors 1 and 2 back where a row closed or redirected them."""
+        if self._is_elsewhere(_OUT) or self._is_elsewhere(_ERR):
+            self._reconnect()
+
+    def _is_elsewhere(self, descriptor: int) -> bool:
         try:
-            found = os.fstat(_ERR)
+            found = os.fstat(descriptor)
         except OSError:
-            found = None
-        if found is None or (found.st_ino, found.st_dev) != self._identity:
-            os.dup2(self._file, _ERR)
+            return True
+        return (found.st_ino, found.st_dev) != self._identity
 
     def _cut(self, row: int, offset: int, size: int) -> int:
         """Cut a row's part to its limit and say so."""
@@ -115,13 +118,12 @@ class WorkerConsole:
             if size - offset > self._limit:
                 os.ftruncate(self._file, offset + self._limit)
             os.write(self._file, cut_notice(row, self._limit))
-        return os.fstat(self._file).st_size
+        return self.length()
 
-    def _reconnect(self) -> os.stat_result:
+    def _reconnect(self) -> None:
         os.dup2(self._file, _OUT)
         os.dup2(self._file, _ERR)
         self._connect()
-        return os.fstat(_OUT)
 
     def _connect(self) -> None:
         sys.stdout = self._out = _text_stream(_Stream(_OUT, self))

@@ -135,6 +135,9 @@ class _InlineConsole:
             self._file.write(cut_notice(row, ROW_LIMIT))
         return self._file.tell()
 
+    def mend(self) -> None:
+        """Leave the session's streams as the function left them."""
+
     def take(self, text: str) -> None:
         """Write what the row may still print."""
         data = text.encode("utf-8", "backslashreplace")

@@ -109,7 +109,7 @@ def work(
         traces = Traces(watch)
         loop = RowLoop(assignment, call, arguments, page, console=console, clear=traces.clear)
         os.write(reports, REPORT.pack(READY, 0, 0, 0.0))
-        _serve(loop, console, groups, reports)
+        _serve(loop, groups, reports)
     except OSError as error:
         page.text = f"outcomes could not be written to {assignment.outcomes}: {error}"
         os.write(reports, REPORT.pack(NOT_WRITTEN, 0, 0, 0.0))
@@ -117,7 +117,7 @@ def work(
     return 0
 
 
-def _serve(loop: RowLoop, console: WorkerConsole, groups: int, reports: int) -> None:
+def _serve(loop: RowLoop, groups: int, reports: int) -> None:
     while True:
         if not select.select([groups], [], [], _IDLE_BEFORE_SYNC)[0]:
             loop.sync()
@@ -128,7 +128,6 @@ def _serve(loop: RowLoop, console: WorkerConsole, groups: int, reports: int) -> 
         start, stop, attempt, tries = GROUP.unpack(message)
         begin = time.perf_counter()
         reached = loop.run(range(start, stop), attempt, tries)
-        console.mend()
         os.write(reports, REPORT.pack(DONE, start, reached, time.perf_counter() - begin))
 
 
@@ -208,6 +207,7 @@ class RowLoop:
         self._unwritten_since = 0.0
         self._printed = console.length()
         self._peak = PeakMemory()
+        self._any_ok = False
 
     def run(self, positions: range, attempt: int, tries: int) -> int:
         """Run positions; gives the position after the last one that was run.
@@ -281,10 +281,13 @@ class RowLoop:
             self._page.note_failure(fault_number(words), words)
             return False
         self._frame.add(number, attempt, kind, value, measures)
-        self._page.any_ok = True
+        if not self._any_ok:
+            self._any_ok = self._page.any_ok = True
         return True
 
     def _write(self, reached: int) -> None:
+        # Not after each row: the two calls would cost a quick row as much as all the rest.
+        self._console.mend()
         if len(self._frame):
             self._writer.write(self._frame.take())
             self._page.written = reached
