@@ -315,6 +315,7 @@ def spelled_names() -> set[str]:
     outcomes = life.outcomes(7, "WORKER")
     made += [life.token(7), life.record(7), outcomes]
     made += [jobfolder.console_of(outcomes), jobfolder.beside_outcomes(outcomes)]
+    made.append(jobfolder.next_outcomes(outcomes, 17))
     options = run_options(slurm_name="x", tasks=1, console="run_7/slurm_%a.out", cpus_per_node=1)
     made.append(str(options.as_dict()["output"]).replace("%a", "<task>"))
     made.append(jobfolder.run_script(0))
@@ -325,7 +326,11 @@ def spelled_names() -> set[str]:
 def _as_pattern(name: str) -> str:
     name = re.sub(r"(?<=_WORKER_)[0-9a-f]{8}", "<random>", name)
     name = re.sub("_3_5(?=_|[.]|$)", "_<task>_<life>", name)
-    name = name.replace("11.13", "<chunk>.<generation>").replace("run_7", "run_<k>")
+    name = (
+        name.replace("11.13", "<chunk>.<generation>")
+        .replace("run_7", "run_<k>")
+        .replace(".17.", ".<n>.")
+    )
     return name.replace("SUBMISSION", "<submission>").replace("WORKER", "<worker>")
 
 

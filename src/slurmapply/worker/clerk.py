@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _LAST_WORDS = 16 * 1024
 #: How a traceback of `faulthandler` begins, and the frames of ours at its end.
 _DUMPS = ("Fatal Python error: ", "Current thread 0x", "Thread 0x")
-_OURS = re.compile(r'^  File "[^"\n]*slurmapply/call\.py", line \d+ in __call__\n(?:  .*\n)*', re.MULTILINE)
+_OURS = re.compile(r'(?m)^  File "[^"\n]*slurmapply/call\.py", line \d+ in __call__\n(?:  .*\n)*')
 
 
 class Clerk:
