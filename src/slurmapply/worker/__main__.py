@@ -13,6 +13,7 @@ from slurmapply.disk import FolderDisk, random_hex
 from slurmapply.errors import SlurmApplyError
 from slurmapply.jobfolder import Life
 from slurmapply.records import TaskRecord
+from slurmapply.seeds import seed_of
 from slurmapply.survey import Survey
 from slurmapply.worker.claims import Claims
 from slurmapply.worker.process import Session
@@ -124,6 +125,7 @@ def _supervise(
             job["session"]["folder"],
             (*job["session"]["sys_path"], *asked["sys_path"]),
             tuple(asked["packages"]),
+            seed_of(job),
         ),
         workers=_workers(asked, everything=everything),
         attempts=attempts,

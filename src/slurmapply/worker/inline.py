@@ -11,6 +11,7 @@ from slurmapply import jobfolder
 from slurmapply.disk import FolderDisk, write_all
 from slurmapply.jobfolder import Life
 from slurmapply.records import TaskRecord
+from slurmapply.seeds import kept_random_state, seed_of
 from slurmapply.survey import Survey
 from slurmapply.worker.page import Page
 from slurmapply.worker.process import Assignment, RowLoop, Session, fault_of_loading, load
@@ -36,14 +37,15 @@ def run_inline(path: Path, number: int, job_id: str) -> None:
         rows,
         jobfolder.function_files(asked),
         life.outcomes(number, "0"),
-        Session("", tuple(asked["sys_path"]), tuple(asked["packages"])),
+        Session("", tuple(asked["sys_path"]), tuple(asked["packages"]), seed_of(job)),
     )
     survey = Survey(disk, run.uuid, job["rows"])
     record = TaskRecord(disk, number, life)
     record.start(workers=1)
     reason = "stopped"
     try:
-        reason = _run_rows(assignment, run, record, attempts_before(disk, run, survey))
+        with kept_random_state(assignment.session.seed):
+            reason = _run_rows(assignment, run, record, attempts_before(disk, run, survey))
     finally:
         record.finish(reason)
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from slurmapply.disk import FolderDisk
+    from slurmapply.seeds import Seed
 
 #: Supervisor to worker: first and last (excluded) position, attempt.
 GROUP = struct.Struct("=qqq")
@@ -53,6 +54,7 @@ class Session(NamedTuple):
     folder: str
     sys_path: tuple[str, ...]
     packages: tuple[str, ...]
+    seed: Seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +231,7 @@ class RowLoop:
         self._page.enter(position, attempt, start, offset)
         if self._page.stop:
             return False
-        enter_row(number, attempt, self._folder)
+        enter_row(number, attempt, self._folder, self._assignment.session.seed)
         cpu, begin = time.process_time(), time.perf_counter()
         if not len(self._frame):
             self._unwritten_since = begin
