@@ -114,6 +114,7 @@ def _supervise(
 ) -> int:
     survey = Survey(disk, run.uuid, job["rows"])
     attempts = attempts_before(disk, run, survey) if run.number or life.life else {}
+    workers = _workers(asked, everything=everything)
     supervisor = Supervisor(
         disk,
         run,
@@ -126,8 +127,10 @@ def _supervise(
             (*job["session"]["sys_path"], *asked["sys_path"]),
             tuple(asked["packages"]),
             seed_of(job),
+            # A lone worker has them all: nobody is there to share them with.
+            asked["gpus_per_node"] if workers > 1 else None,
         ),
-        workers=_workers(asked, everything=everything),
+        workers=workers,
         attempts=attempts,
     )
     return supervisor.run(os.environ.get("SLURMAPPLY_STOP", ""))

@@ -27,6 +27,7 @@ from slurmapply.pickles import BufferReader
 from slurmapply.rows import RowNumbers, RowReader, open_rows
 from slurmapply.states import RowStatus
 from slurmapply.worker.evaluate import evaluate, failure_of
+from slurmapply.worker.gpus import visible_gpus
 from slurmapply.worker.page import NO_ROW, Page
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Session(NamedTuple):
     sys_path: tuple[str, ...]
     packages: tuple[str, ...]
     seed: Seed
+    gpus: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class Assignment:
         Name of the outcomes file to write.
     session
         What is made like in the session.
+    number
+        The worker's.
     """
 
     disk: FolderDisk
@@ -83,6 +87,7 @@ class Assignment:
     function: tuple[str, str]
     outcomes: str
     session: Session
+    number: int = 0
 
 
 def work(assignment: Assignment, page: Page, groups: int, reports: int) -> int:
@@ -98,6 +103,7 @@ def work(assignment: Assignment, page: Page, groups: int, reports: int) -> int:
         Descriptors: where groups come from, where reports go.
     """
     try:
+        take_gpu(assignment.number, assignment.session.gpus)
         make_like_session(assignment.session, assignment.disk.path)
         call, arguments = load(assignment)
     except BaseException as error:  # noqa: BLE001  # a fault of loading is the task's, not a row's
@@ -127,6 +133,12 @@ def _serve(loop: RowLoop, groups: int, reports: int) -> None:
         begin = time.perf_counter()
         reached = loop.run(range(start, stop), attempt)
         os.write(reports, REPORT.pack(DONE, start, reached, time.perf_counter() - begin))
+
+
+def take_gpu(worker: int, gpus: int | None) -> None:
+    """Show this worker its own GPU only; before anything is loaded that looks for them."""
+    amd = Path("/dev/kfd").exists()  # their compute driver, on any machine that has them
+    os.environ.update(visible_gpus(worker, gpus, os.environ, amd=amd))
 
 
 def make_like_session(session: Session, job_folder: Path) -> None:

@@ -167,6 +167,7 @@ class Supervisor:
             self._function,
             self._life.outcomes(self._run.number, str(number)),
             self._session,
+            number,
         )
         worker = fork_worker(number, assignment, self._workers)
         self._workers.append(worker)
