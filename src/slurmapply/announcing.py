@@ -36,7 +36,9 @@ def _gpus(plan: RunPlan) -> str:
     if gpus is None or plan.backend == "inline" or processes in (1, gpus):
         return ""
     if processes < gpus:
-        return f"; {gpus - processes} of {gpus} GPUs stay idle, with {processes} processes"
+        idle = gpus - processes
+        stay = "stays" if idle == 1 else "stay"
+        return f"; {idle} of {gpus} GPUs {stay} idle, with {processes} processes"
     each = f"{processes // gpus}" if processes % gpus == 0 else f"up to {-(-processes // gpus)}"
     return f"; {each} processes share {'each' if gpus > 1 else 'the'} GPU"
 

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmapply.rows import ITEM
+from slurmapply.seeds import Seed, row_rng, row_seed, seed_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from numpy.random import Generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,32 @@ class CurrentRow:
     number: int | None = None
     attempt: int = 1
     job_folder: str | None = None
+    job_seed: int = 0
+
+    @property
+    def seed(self) -> int:
+        """An int from 0 to 2**32 - 1, for ``random_state=`` and the like; needs no NumPy.
+
+        It follows from the job's seed and the row's number, so that it is the same at each
+        attempt, and no two rows of a job have the same. Outside a job it is drawn at random, anew
+        each time.
+        """
+        if self.number is None:
+            return int.from_bytes(os.urandom(4), "big")
+        return row_seed(self.job_seed, self.number)
+
+    def rng(self) -> Generator:
+        """Give a NumPy generator of the row's own; each call begins its stream anew.
+
+        It is that of ``SeedSequence(job.seed).spawn(n)[number]``: the same at each attempt, and
+        independent of the other rows'. Outside a job it is a fresh one.
+        """
+        if self.number is None:
+            from numpy.random import default_rng  # noqa: PLC0415  # nodes may lack it
+
+            return default_rng()
+        generator: Generator = row_rng(self.job_seed, self.number)
+        return generator
 
     @property
     def folder(self) -> Path:
@@ -101,9 +130,9 @@ class CurrentRow:
         return folder
 
 
-#: Number, attempt, job folder; made into a CurrentRow only for who asks.
-_current: ContextVar[tuple[int | None, int, str | None]] = ContextVar(
-    "slurmapply_current_row", default=(None, 1, None)
+#: Number, attempt, job folder, job's seed; made into a CurrentRow only for who asks.
+_current: ContextVar[tuple[int | None, int, str | None, int]] = ContextVar(
+    "slurmapply_current_row", default=(None, 1, None, 0)
 )
 
 
@@ -113,7 +142,7 @@ def current_row() -> CurrentRow:
     Returns
     -------
     CurrentRow
-        ``.number``, ``.attempt`` (from 1), ``.folder``.
+        ``.number``, ``.attempt`` (from 1), ``.seed``, ``.rng()``, ``.folder``.
 
     Examples
     --------
@@ -123,11 +152,13 @@ def current_row() -> CurrentRow:
     return CurrentRow(*_current.get())
 
 
-def enter_row(number: int, attempt: int, job_folder: str) -> None:
-    """Say which row the calls that follow are made for."""
-    _current.set((number, attempt, job_folder))
+def enter_row(number: int, attempt: int, job_folder: str, seed: Seed) -> None:
+    """Say which row the calls that follow are made for, and set its random state if asked to."""
+    _current.set((number, attempt, job_folder, seed.number))
+    if seed.given:
+        seed_row(seed.number, number)
 
 
 def leave_rows() -> None:
     """Say that no row is being run any more."""
-    _current.set((None, 1, None))
+    _current.set((None, 1, None, 0))

@@ -27,6 +27,7 @@ from slurmapply.parameters import Parameters
 from slurmapply.progress import check_timeout, looks, wait
 from slurmapply.retrying import changed_function, plan_retry
 from slurmapply.runview import RunView, read_submission
+from slurmapply.seeds import kept_random_state, seed_of
 from slurmapply.settings import load_defaults
 from slurmapply.states import OK_CODE, OVER, SETTLED, JobState, RowStatus
 from slurmapply.submitting import add_run, change_plan, plan_of, submit_run, with_job
@@ -134,6 +135,14 @@ class SlurmJob:
     def kind(self) -> str:
         """How it was made: "apply", "map" or "call"."""
         return str(self._content["kind"])
+
+    @property
+    def seed(self) -> int:
+        """From which each row's random stream follows: as given, or drawn when it was made.
+
+        ``slurm_apply(..., seed=job.seed)`` makes a job with the same streams.
+        """
+        return seed_of(self._content).number
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -372,11 +381,13 @@ class SlurmJob:
         arguments = self._parameters.arguments(number)
         if call.initializer is not None:
             call.initializer()
-        enter_row(number, 1, str(self._folder))
-        try:
-            return call(arguments)
-        finally:
-            leave_rows()
+        seed = seed_of(self._content)
+        with kept_random_state(seed):
+            enter_row(number, 1, str(self._folder), seed)
+            try:
+                return call(arguments)
+            finally:
+                leave_rows()
 
     def _load_call(self) -> Any:
         return call_of(self._load_payload())

@@ -36,7 +36,7 @@ sys.exit(main(sys.argv[1:]))
 #: What every node loads; a test holds that it is all of it.
 _ON_NODES = (
     "__init__", "call", "choice", "chunks", "disk", "errors", "jobfolder", "outcome", "pickles",
-    "records", "rows", "states", "survey", "worker/",
+    "records", "rows", "seeds", "states", "survey", "worker/",
 )  # fmt: skip
 
 

@@ -45,6 +45,14 @@ trap 'export SLURMAPPLY_STOP="${SLURMAPPLY_STOP:-USR1}"' USR1
 trap 'export SLURMAPPLY_STOP=TERM' TERM
 trap 'slurmapply_fail "a setup line ended the script (status $?), nothing was run"' EXIT
 
+# Which GPUs Slurm gave. Where the setup lines change that, workers leave them alone.
+SLURMAPPLY_GPUS=
+for slurmapply_name in CUDA_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES HIP_VISIBLE_DEVICES \
+    GPU_DEVICE_ORDINAL ZE_AFFINITY_MASK; do
+    SLURMAPPLY_GPUS+=" $slurmapply_name=${!slurmapply_name:-}"
+done
+export SLURMAPPLY_GPUS
+
 {{setup}}
 # CPUs per worker, for libraries that would start a thread for every CPU of the machine.
 for slurmapply_name in OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS NUMEXPR_NUM_THREADS \

@@ -163,7 +163,7 @@ _REFUSALS = (
         "node configuration is not available|Node count|CPU count",
         (
             "No node of the partition has that many CPUs, GPUs or that much memory: ask for less"
-            " with cpus_per_node= or mem=, or choose another partition=."
+            " with cpus_per_node=, gpus_per_node= or mem=, or choose another partition=."
         ),
     ),
     (

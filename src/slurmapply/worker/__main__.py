@@ -13,6 +13,7 @@ from slurmapply.disk import FolderDisk, random_hex
 from slurmapply.errors import SlurmApplyError
 from slurmapply.jobfolder import Life
 from slurmapply.records import TaskRecord
+from slurmapply.seeds import seed_of
 from slurmapply.survey import Survey
 from slurmapply.worker.claims import Claims
 from slurmapply.worker.clerk import Desk
@@ -115,22 +116,26 @@ def _supervise(
 ) -> int:
     survey = Survey(disk, run.uuid, job["rows"])
     claims = Claims(disk, run, life, survey, everything=everything)
+    workers = _workers(asked, everything=everything)
     session = Session(
         job["session"]["folder"],
         (*job["session"]["sys_path"], *asked["sys_path"]),
         tuple(asked["packages"]),
+        seed_of(job),
+        # A lone worker has them all: nobody is there to share them with.
+        asked["gpus_per_node"] if workers > 1 else None,
     )
 
     def assignment(worker: int) -> Assignment:
         outcomes = life.outcomes(run.number, str(worker))
         function = jobfolder.function_files(asked)
-        return Assignment(disk, run.uuid, run.rows, function, outcomes, session)
+        return Assignment(disk, run.uuid, run.rows, function, outcomes, session, worker)
 
     supervisor = Supervisor(
         run,
         Desk(disk, run, claims, TaskRecord(disk, run.number, life)),
         assignment,
-        workers=_workers(asked, everything=everything),
+        workers=workers,
         history=history_before(disk, run, survey) if run.number or life.life else {},
         task_time=_task_time(asked, everything=everything),
     )

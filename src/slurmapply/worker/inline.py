@@ -11,6 +11,7 @@ from slurmapply import jobfolder
 from slurmapply.disk import FolderDisk, write_all
 from slurmapply.jobfolder import Life
 from slurmapply.records import TaskRecord
+from slurmapply.seeds import kept_random_state, seed_of
 from slurmapply.survey import Survey
 from slurmapply.worker.brake import Brake
 from slurmapply.worker.console import ROW_LIMIT, cut_notice
@@ -40,14 +41,15 @@ def run_inline(path: Path, number: int, job_id: str) -> None:
         rows,
         jobfolder.function_files(asked),
         life.outcomes(number, "0"),
-        Session("", tuple(asked["sys_path"]), tuple(asked["packages"])),
+        Session("", tuple(asked["sys_path"]), tuple(asked["packages"]), seed_of(job)),
     )
     survey = Survey(disk, run.uuid, job["rows"])
     record = TaskRecord(disk, number, life)
     record.start(workers=1)
     reason = "stopped"
     try:
-        reason = _run_rows(assignment, run, record, history_before(disk, run, survey))
+        with kept_random_state(assignment.session.seed):
+            reason = _run_rows(assignment, run, record, history_before(disk, run, survey))
     finally:
         record.finish(reason)
 

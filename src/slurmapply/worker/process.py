@@ -24,6 +24,7 @@ from slurmapply.rows import RowNumbers, RowReader, open_rows
 from slurmapply.states import RowStatus
 from slurmapply.worker.brake import fault_number
 from slurmapply.worker.evaluate import evaluate, failure_of
+from slurmapply.worker.gpus import visible_gpus
 from slurmapply.worker.page import NO_ROW, Page
 from slurmapply.worker.traces import Traces
 from slurmapply.worker.writing import OutcomesWriter
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from slurmapply.disk import FolderDisk
     from slurmapply.outcome import Failure
+    from slurmapply.seeds import Seed
     from slurmapply.worker.birth import Watch
     from slurmapply.worker.console import Console, WorkerConsole
 
@@ -53,6 +55,8 @@ class Session(NamedTuple):
     folder: str
     sys_path: tuple[str, ...]
     packages: tuple[str, ...]
+    seed: Seed
+    gpus: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,8 @@ class Assignment:
         Name of the outcomes file to write.
     session
         What is made like in the session.
+    number
+        The worker's.
     """
 
     disk: FolderDisk
@@ -81,6 +87,7 @@ class Assignment:
     function: tuple[str, str]
     outcomes: str
     session: Session
+    number: int = 0
 
 
 def work(
@@ -99,6 +106,7 @@ def work(
     """
     console, watch = own
     try:
+        take_gpu(assignment.number, assignment.session.gpus)
         make_like_session(assignment.session, assignment.disk.path)
         call, arguments = load(assignment)
     except BaseException as error:  # noqa: BLE001  # a fault of loading is the task's, not a row's
@@ -129,6 +137,12 @@ def _serve(loop: RowLoop, groups: int, reports: int) -> None:
         begin = time.perf_counter()
         reached = loop.run(range(start, stop), attempt, tries)
         os.write(reports, REPORT.pack(DONE, start, reached, time.perf_counter() - begin))
+
+
+def take_gpu(worker: int, gpus: int | None) -> None:
+    """Show this worker its own GPU only; before anything is loaded that looks for them."""
+    amd = Path("/dev/kfd").exists()  # their compute driver, on any machine that has them
+    os.environ.update(visible_gpus(worker, gpus, os.environ, amd=amd))
 
 
 def make_like_session(session: Session, job_folder: Path) -> None:
@@ -265,7 +279,7 @@ class RowLoop:
 
     def _call_row(self, number: int, attempt: int) -> tuple[int, Any, float, float]:
         """Call the function; gives kind and value of the outcome, seconds and CPU seconds."""
-        enter_row(number, attempt, self._folder)
+        enter_row(number, attempt, self._folder, self._assignment.session.seed)
         cpu, begin = time.process_time(), time.perf_counter()
         self._page.calling = True
         kind, value = evaluate(
