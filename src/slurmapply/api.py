@@ -436,7 +436,7 @@ def _make(kind: str, f: Any, rows: Any, given: Mapping[str, Any]) -> SlurmJob:
         )
     backend = choose_backend(given["backend"], submit=given["submit"])
     name = clean_name(given["job_name"], f)
-    folder = listing.folder_of(name, Path(given["jobs_folder"]).expanduser()).absolute()
+    folder = listing.new_folder(name, Path(given["jobs_folder"]))
     work = _fingerprinted(work)
     job = existing_job(folder)
     if job is not None and given["if_exists"] == "open":
