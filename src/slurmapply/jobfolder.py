@@ -228,6 +228,11 @@ def read_run(disk: FolderDisk, number: int) -> dict[str, Any]:
     """Read what was asked for in a run."""
     name = run_json(number)
     data = disk.read(name)
+    if data is None and not (disk.path / JOB).exists():
+        raise JobFolderError(
+            f"the job folder {disk.path} is gone: it was deleted or moved after it was opened.",
+            path=disk.path,
+        )
     if data is None:
         raise JobFolderError(
             f"{disk.path / name} is missing: was the folder copied in part?", path=disk.path
