@@ -11,7 +11,7 @@ import difflib
 import os
 import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
 from slurmapply.disk import write_all
@@ -65,15 +65,21 @@ def folder_of(name: str, jobs_folder: Path) -> Path:
     return jobs_folder / f"{jobfolder.PREFIX}{name}"
 
 
-def new_folder(name: str, jobs_folder: Path) -> Path:
+def new_folder(name: str, jobs_folder: Any) -> Path:
     """Give the absolute path that a new job of this name will have.
 
     Raises
     ------
     InvalidArgumentError
-        The path holds a control character: Slurm reads paths in lines, and so do people.
+        It is no path, or holds a control character: Slurm reads paths in lines, and so do people.
     """
-    folder = folder_of(name, jobs_folder.expanduser()).absolute()
+    try:
+        folder = folder_of(name, Path(jobs_folder).expanduser()).absolute()
+    except (TypeError, RuntimeError) as error:
+        raise InvalidArgumentError(
+            f"jobs_folder: the path of a folder is needed, not {jobs_folder!r} ({error}).",
+            argument="jobs_folder",
+        ) from error
     if any(unicodedata.category(letter) == "Cc" for letter in str(folder)):
         raise InvalidArgumentError(
             f"jobs_folder: the path {str(folder.parent)!r} holds a newline or another control "
