@@ -7,7 +7,6 @@ import functools
 import inspect
 import re
 import secrets
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from slurmapply import fingerprint, jobfolder, listing
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping
     from datetime import timedelta
+    from pathlib import Path
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -488,7 +488,7 @@ def _make(kind: str, f: Any, rows: Any, given: Mapping[str, Any]) -> SlurmJob:
         )
     backend = choose_backend(given["backend"], submit=given["submit"])
     name = clean_name(given["job_name"], f)
-    folder = listing.folder_of(name, Path(given["jobs_folder"]).expanduser()).absolute()
+    folder = listing.new_folder(name, given["jobs_folder"])
     work = _fingerprinted(work)
     job = existing_job(folder)
     if job is not None and given["if_exists"] == "open":

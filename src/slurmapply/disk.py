@@ -14,10 +14,11 @@ import stat
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from slurmapply.errors import JobFolderError, UntrustedFolderError
+from slurmapply.errors import FormatError, JobFolderError, UntrustedFolderError
 
 # open(2) on NFS without hard links (or a FUSE disk) answers one of these.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_STALE_LOOKS = 3
 
 
 def random_hex() -> str:
@@ -79,12 +80,24 @@ class FolderDisk:
             with contextlib.suppress(OSError):
                 os.close(folder)
 
-    def open(self, name: str) -> BinaryIO | None:
+    def open(self, name: str, *, looks: int = _STALE_LOOKS) -> BinaryIO | None:
         """Open a file for reading, None when it is not there."""
+        # Some names stand in files of the folder, which may come from elsewhere.
+        if name.startswith("/") or ".." in name.split("/"):
+            raise FormatError(
+                f"a file of {self.path} names {name!r}, which is outside of the job folder. "
+                "slurmapply writes no such name: do not trust this folder.",
+                path=self.path,
+            )
         try:
             descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            # NFS: a cached handle of a file that was replaced; the next look asks the server.
+            if error.errno != errno.ESTALE or looks <= 1:
+                raise
+            return self.open(name, looks=looks - 1)
         return os.fdopen(descriptor, "rb")
 
     def read(self, name: str) -> bytes | None:

@@ -25,7 +25,7 @@ from slurmapply.disk import random_hex
 from slurmapply.errors import FormatError, JobFolderError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from slurmapply.disk import FolderDisk
@@ -229,6 +229,7 @@ def read_job(disk: FolderDisk) -> dict[str, Any]:
             f"reads formats up to {FORMAT}. Update slurmapply here.",
             path=disk.path,
         )
+    _check_fields(content, _JOB_FIELDS, disk.path / JOB)
     return content
 
 
@@ -236,11 +237,51 @@ def read_run(disk: FolderDisk, number: int) -> dict[str, Any]:
     """Read what was asked for in a run."""
     name = run_json(number)
     data = disk.read(name)
+    if data is None and not (disk.path / JOB).exists():
+        raise JobFolderError(
+            f"the job folder {disk.path} is gone: it was deleted or moved after it was opened.",
+            path=disk.path,
+        )
     if data is None:
         raise JobFolderError(
             f"{disk.path / name} is missing: was the folder copied in part?", path=disk.path
         )
-    return decode_json(data, disk.path / name)
+    content = decode_json(data, disk.path / name)
+    _check_fields(content, _RUN_FIELDS, disk.path / name)
+    return content
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _MOST_ROWS
+
+
+def _is_uuid(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}", value) is not None
+
+
+def _is_rule(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(
+            isinstance(pair, list) and [*map(_is_count, pair)] == [True] * 2 for pair in value
+        )
+    return value in ("all", "left")
+
+
+_MOST_ROWS = 2**32
+_JOB_FIELDS = {"uuid": _is_uuid, "rows": _is_count, "name": lambda value: isinstance(value, str)}
+_RUN_FIELDS = {"rule": _is_rule, "tasks": _is_count, "function_of_run": _is_count}
+
+
+def _check_fields(
+    content: Mapping[str, Any], fields: Mapping[str, Callable[[Any], bool]], path: Path
+) -> None:
+    """Refuse what this package does not write: a folder may come from elsewhere, or be damaged."""
+    for name, fits in fields.items():
+        if not fits(content.get(name)):
+            raise FormatError(
+                f"{path} cannot be used: its {name!r} is {str(content.get(name))[:60]!r}.",
+                path=path,
+            )
 
 
 def function_files(asked: Mapping[str, Any]) -> tuple[str, str]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
+import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
 from slurmapply.disk import write_all
-from slurmapply.errors import JobNotFoundError
+from slurmapply.errors import InvalidArgumentError, JobNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,6 +63,30 @@ def is_job(folder: Path) -> bool:
 def folder_of(name: str, jobs_folder: Path) -> Path:
     """Give the path that a job of this name has."""
     return jobs_folder / f"{jobfolder.PREFIX}{name}"
+
+
+def new_folder(name: str, jobs_folder: Any) -> Path:
+    """Give the absolute path that a new job of this name will have.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is no path, or holds a control character: Slurm reads paths in lines, and so do people.
+    """
+    try:
+        folder = folder_of(name, Path(jobs_folder).expanduser()).absolute()
+    except (TypeError, RuntimeError) as error:
+        raise InvalidArgumentError(
+            f"jobs_folder: the path of a folder is needed, not {jobs_folder!r} ({error}).",
+            argument="jobs_folder",
+        ) from error
+    if any(unicodedata.category(letter) == "Cc" for letter in str(folder)):
+        raise InvalidArgumentError(
+            f"jobs_folder: the path {str(folder.parent)!r} holds a newline or another control "
+            "character, with which Slurm cannot start a job: choose another place.",
+            argument="jobs_folder",
+        )
+    return folder
 
 
 def jobs_in(folder: Path) -> list[Path]:

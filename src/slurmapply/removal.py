@@ -8,6 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from slurmapply import jobfolder
+from slurmapply.errors import JobFolderError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
 def move_away(folder: Path, word: str) -> Path:
     """Rename a folder to a hidden name beside it; gives the new path."""
     target = folder.with_name(f".{folder.name}.{word}_{secrets.token_hex(4)}")
-    folder.rename(target)
+    try:
+        folder.rename(target)
+    except OSError as error:
+        raise JobFolderError(
+            f"the job folder {folder} cannot be removed: {error.strerror}. Nothing of it was "
+            "deleted.",
+            path=folder,
+        ) from error
     return target
 
 

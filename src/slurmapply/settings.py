@@ -135,7 +135,7 @@ def merge_slurm_options(*layers: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _spelled(options: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {name.replace("_", "-"): value for name, value in (options or {}).items()}
+    return {str(name).replace("_", "-"): value for name, value in (options or {}).items()}
 
 
 def _read(path: Path) -> dict[str, Any]:
