@@ -19,6 +19,7 @@ from slurmapply.schedulers.base import Answer, Phase, Submission, TaskState
 from slurmapply.schedulers.command import (
     boot_id,
     process_start_time,
+    processes_with_variable,
     start_detached,
     user_environment,
 )
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from slurmapply.schedulers.base import Request
 
+_ID = "SLURMAPPLY_SUBMISSION"
+_NAME = "SLURMAPPLY_NAME"
 #: How long a cancelled supervisor has to end its workers and write its last record.
 _GRACE_SECONDS = 5.0
 
@@ -42,15 +45,19 @@ class LocalScheduler:
             ["bash", request.script],
             cwd=request.folder,
             output=request.folder / request.console,
-            environment=user_environment() | {"SLURMAPPLY_SUBMISSION": job_id},
+            environment=user_environment() | {_ID: job_id, _NAME: request.slurm_name},
         )
-        details = {
-            "host": socket.gethostname(),
-            "boot_id": boot_id(),
-            "pid": pid,
-            "start_time": process_start_time(pid),
-        }
-        return Submission("local", job_id, details)
+        return _submission(job_id, pid)
+
+    def recover(self, request: Request) -> Submission | None:
+        """Find the process of a submission that was cut short, by what it was started with.
+
+        Its task writes the submission down itself when it starts; before that, the script may be
+        busy with its setup lines for minutes.
+        """
+        for pid, environment in processes_with_variable(_NAME, request.slurm_name):
+            return _submission(environment[_ID], pid)
+        return None
 
     def states(self, submissions: Sequence[Submission]) -> Answer:
         """Look whether the processes are there."""
@@ -83,6 +90,16 @@ class LocalScheduler:
     def describe(self, submission: Submission) -> str:
         """Say where it runs, and what is not enforced there."""
         return f"on this machine (process {submission.details['pid']}; mem and time not enforced)"
+
+
+def _submission(job_id: str, pid: int) -> Submission:
+    details = {
+        "host": socket.gethostname(),
+        "boot_id": boot_id(),
+        "pid": pid,
+        "start_time": process_start_time(pid),
+    }
+    return Submission("local", job_id, details)
 
 
 def _alive(submission: Submission) -> bool:
