@@ -303,7 +303,7 @@ def test_a_refusal_names_one_next_step(stderr: str, said: str) -> None:
 
 def test_the_largest_array_is_named_where_it_is_known() -> None:
     text = "Invalid job array specification"
-    assert "(1001)" in explain_refusal(text, largest_array=1001)
+    assert "use nodes=1001 at most" in explain_refusal(text, most_tasks=1001)
     assert "{" not in explain_refusal(text)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder, listing, removal
-from slurmapply.announcing import announcement
+from slurmapply.announcing import announcement, disk_warning
 from slurmapply.backends import scheduler_for
 from slurmapply.call import call_of, enter_row, leave_rows
 from slurmapply.collecting import Collector, RowReport
@@ -572,6 +572,9 @@ class SlurmJob:
         described = scheduler_for(submission.kind).describe(submission)
         plan = replace(plan, backend=submission.kind)
         print(announcement(self.name, self._folder, plan, described))  # noqa: T201  # the one line that users wait for
+        warning = disk_warning(self._folder, submission.kind)
+        if warning:
+            print(warning)  # noqa: T201  # below the line that it is about
         return self
 
     def cancel(self) -> None:

@@ -109,11 +109,31 @@ def _alive(submission: Submission) -> bool:
     return process_start_time(int(details["pid"])) == int(details["start_time"])
 
 
+_OF_ONE_MACHINE = {
+    "ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "overlay", "zfs", "f2fs", "ramfs",
+}  # fmt: skip
+#: What an NFS server of this machine gives to others (exports(5)); the first is what it does now.
+_EXPORTS = ("/var/lib/nfs/etab", "/etc/exports")
+
+
 def is_here(path: Path) -> bool:
-    """Whether a path is on a file system of this machine alone, as far as /proc/mounts tells."""
-    return _file_system(path) in {
-        "ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "overlay", "zfs", "f2fs", "ramfs",
-    }  # fmt: skip
+    """Whether a path is on a file system of this machine, as far as /proc/mounts tells."""
+    return _file_system(path) in _OF_ONE_MACHINE
+
+
+def unshared_file_system(path: Path) -> str:
+    """Name the kind of a file system that no other machine sees, empty for one that they may."""
+    return _file_system(path) if is_here(path) and not _is_exported(path) else ""
+
+
+def _is_exported(path: Path) -> bool:
+    # A small cluster's login node often is its file server.
+    lines: list[str] = []
+    for file in _EXPORTS:
+        with contextlib.suppress(OSError):
+            lines += Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
+    roots = (Path(line.split()[0].strip('"')) for line in lines if line.startswith(("/", '"/')))
+    return any(root == path or root in path.parents for root in roots)
 
 
 def _file_system(path: Path) -> str:

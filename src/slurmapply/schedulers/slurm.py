@@ -22,11 +22,11 @@ from slurmapply.errors import (
 from slurmapply.schedulers.base import Answer, Submission
 from slurmapply.schedulers.command import failure, run, user_environment
 from slurmapply.schedulers.options import arguments
+from slurmapply.schedulers.slurm_site import config, most_tasks, partitions
 from slurmapply.schedulers.slurm_text import (
     SACCT_FORMAT,
     SQUEUE_FORMAT,
     memory_per_node,
-    parse_config,
     parse_sacct,
     parse_sbatch,
     parse_show_job,
@@ -188,13 +188,6 @@ class SlurmScheduler:
         asked = submission.details.get("options", {})
         return ", ".join([text, *_described(parse_show_job(answer), asked)])
 
-    def largest_array(self) -> int | None:
-        """Return how many array tasks the cluster takes (MaxArraySize), None when not known."""
-        try:
-            return int(_config().get("MaxArraySize", ""))
-        except (SchedulerError, ValueError):
-            return None
-
     def _cluster(self, submission: Submission) -> str | None:
         """Name the cluster to ask, None for this machine's own.
 
@@ -205,7 +198,7 @@ class SlurmScheduler:
         if cluster is None or not submission.details.get("by_task"):
             return cluster
         if self._own_cluster is None:
-            self._own_cluster = _config().get("ClusterName", "")
+            self._own_cluster = config().get("ClusterName", "")
         return None if cluster == self._own_cluster else cluster
 
     def _states(self, cluster: str | None, group: Sequence[Submission]) -> Answer:
@@ -279,9 +272,9 @@ class SlurmScheduler:
 
     def _advice(self, completed: Completed, request: Request) -> str:
         said = completed.output
-        largest = self.largest_array() if "job array specification" in said else None
-        advice = explain_refusal(said, tasks=request.tasks, largest_array=largest)
-        return advice + (_partitions() if "partition" in said else "")
+        most = most_tasks(said, qos=request.options.as_dict().get("qos"))
+        advice = explain_refusal(said, tasks=request.tasks, most_tasks=most)
+        return advice + (partitions() if "partition" in said else "")
 
 
 def is_available() -> bool:
@@ -350,14 +343,6 @@ def _changed(
     )
 
 
-def _partitions() -> str:
-    try:
-        names = run(["sinfo", "--noheader", "--format=%R"], timeout=_DESCRIBE_TIMEOUT).stdout
-    except SchedulerError:
-        return ""
-    return f" Here are: {', '.join(dict.fromkeys(names.split()))}." if names.split() else ""
-
-
 def _described(fields: Mapping[str, str], asked: Mapping[str, object]) -> Iterable[str]:
     if "Partition" in fields:
         yield f"partition {fields['Partition']}"
@@ -370,6 +355,8 @@ def _described(fields: Mapping[str, str], asked: Mapping[str, object]) -> Iterab
     memory = memory_per_node(fields)
     if memory:
         yield f"{memory} per node"
+    if "account" in asked and "Account" in fields:
+        yield f"account {fields['Account']}"
 
 
 def _alive_first(states: Iterable[TaskState]) -> list[TaskState]:
@@ -408,10 +395,6 @@ def _named(submission: Submission) -> list[str]:
 def _ours(states: Iterable[TaskState], names: Mapping[str, object]) -> list[TaskState]:
     """Leave out jobs that have got an id of ours after a controller lost its state."""
     return [state for state in states if names.get(state.job_id) in (None, state.name)]
-
-
-def _config() -> dict[str, str]:
-    return parse_config(run(["scontrol", "show", "config"], timeout=_DESCRIBE_TIMEOUT).stdout)
 
 
 def _on(cluster: str | None) -> list[str]:
