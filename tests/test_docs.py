@@ -304,7 +304,7 @@ def spelled_names() -> set[str]:
         for name, value in vars(jobfolder).items()
         if name.isupper() and isinstance(value, str) and name not in {"PREFIX", "RUN", "CLAIMS"}
     }
-    arguments = {"run": 7, "chunk": 11, "generation": 13}
+    arguments = {"run": 7, "chunk": 11, "generation": 13, "attempt": 17}
     made: list[str] = []
     for _, function in inspect.getmembers(jobfolder, inspect.isfunction):
         wanted = inspect.signature(function).parameters
@@ -326,11 +326,8 @@ def spelled_names() -> set[str]:
 def _as_pattern(name: str) -> str:
     name = re.sub(r"(?<=_WORKER_)[0-9a-f]{8}", "<random>", name)
     name = re.sub("_3_5(?=_|[.]|$)", "_<task>_<life>", name)
-    name = (
-        name.replace("11.13", "<chunk>.<generation>")
-        .replace("run_7", "run_<k>")
-        .replace(".17.", ".<n>.")
-    )
+    name = name.replace("11.13", "<chunk>.<generation>").replace("run_7", "run_<k>")
+    name = name.replace(".17", ".<n>")
     return name.replace("SUBMISSION", "<submission>").replace("WORKER", "<worker>")
 
 

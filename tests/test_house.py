@@ -51,7 +51,7 @@ MUTATORS = {
 }  # fmt: skip
 FILE_NAMES = re.compile(
     r"run_|(outcomes|console)_|task_$|slurm_(\d|%a)|submit\.sh|worker\.pyz|job\.json|function\.pkl"
-    r"|data\.bin|rows\.\w+|claims|submission$|cancelled$"
+    r"|data\.bin|rows\.\w+|claims|submission$|cancelled$|intent\."
 )
 
 

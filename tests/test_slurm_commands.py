@@ -326,7 +326,7 @@ def test_too_many_tasks_are_told_the_limit(
 ) -> None:
     fakes.add("sbatch", "echo 'sbatch: error: Invalid job array specification' >&2; exit 1")
     fakes.add("scontrol", "echo 'MaxArraySize            = 1001'")
-    with pytest.raises(SubmissionError, match=r"\(here 2\) than this cluster takes \(1001\)"):
+    with pytest.raises(SubmissionError, match=r"\(here 2\) than .* use nodes=1001 at most"):
         scheduler.submit(request(tmp_path))
 
 
@@ -379,7 +379,7 @@ def test_when_nobody_knows_it_says_so(
     scheduler.submit_timeout = scheduler.timeout = 0.5
     fakes.add("sbatch", sbatch)
     fakes.add("squeue", squeue)
-    with pytest.raises(SubmissionUnknownError, match=f"unknown: look for {NAME}") as caught:
+    with pytest.raises(SubmissionUnknownError, match=f"unknown; its name is {NAME}") as caught:
         scheduler.submit(request(tmp_path))
     assert pickle.loads(pickle.dumps(caught.value)).unknown is True
 
@@ -396,7 +396,8 @@ def test_without_sbatch_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_one_question_for_all_submissions(fakes: Fakes, scheduler: SlurmScheduler) -> None:
     fakes.add(
-        "squeue", "echo '1|0|RUNNING|n1|None'; echo '1|1|PENDING||Priority';echo '2|0|NEW||x'"
+        "squeue",
+        "echo '1|0|RUNNING|n1|a_b|None'; echo '1|1|PENDING||a_b|Priority';echo '2|0|NEW||a_b|x'",
     )
     answer = scheduler.states([submission("1"), submission("2", tasks=1)])
     assert answer.known
@@ -446,9 +447,10 @@ def test_a_purged_job_is_known_to_be_gone(fakes: Fakes, scheduler: SlurmSchedule
 
 
 def test_the_accounts_know_what_the_queue_forgot(fakes: Fakes, scheduler: SlurmScheduler) -> None:
-    fakes.add("squeue", "echo '1|0|RUNNING|n1|None'")
+    fakes.add("squeue", "echo '1|0|RUNNING|n1|a_b|None'")
     fakes.add(
-        "sacct", "echo '1_0|PREEMPTED|0:0|n1'; echo '1_1|TIMEOUT|0:0|n2'; echo '2|RUNNING|0:0|n3'"
+        "sacct",
+        "printf '%s|a_b\\n' '1_0|PREEMPTED|0:0|n1' '1_1|TIMEOUT|0:0|n2' '2|RUNNING|0:0|n3'",
     )
     answer = scheduler.states([submission("1"), submission("2", tasks=1)])
     assert [(state.task, state.word) for state in answer.of("1")] == [
@@ -463,10 +465,27 @@ def test_a_task_that_lives_on_another_cluster_is_alive(
     fakes: Fakes, scheduler: SlurmScheduler
 ) -> None:
     fakes.add(
-        "squeue", "echo '1|0|REVOKED||None'; echo '1|0|RUNNING|n1|None'; echo '1|0|REVOKED||'"
+        "squeue",
+        "echo '1|0|REVOKED||a_b|None'; echo '1|0|RUNNING|n1|a_b|None'; echo '1|0|REVOKED||a_b|'",
     )
     (state,) = scheduler.states([submission("1", tasks=1)]).tasks
     assert state.phase is Phase.RUNNING
+
+
+def test_a_job_that_has_got_the_same_id_is_not_ours(
+    fakes: Fakes, scheduler: SlurmScheduler
+) -> None:
+    fakes.add("squeue", "echo '1|0|RUNNING|n1|a|b|None'; echo '2|0|RUNNING|n1|mine_1|None'")
+    fakes.add("sacct", "echo '1_0|FAILED|0:0|n1|theirs'")
+    named = [
+        Submission("slurm", job_id, {"tasks": 1, "name": "mine_1", "options": {}})
+        for job_id in "12"
+    ]
+    answer = scheduler.states(named)
+    assert answer.known
+    assert [(state.job_id, state.name) for state in answer.tasks] == [("2", "mine_1")]
+    scheduler.cancel(named[0])
+    assert fakes.calls("scancel")[0][:2] == ["--name=mine_1", "1"]
 
 
 def test_a_cluster_without_accounts_is_asked_for_them_once(
@@ -614,7 +633,6 @@ def test_a_real_slurm_forgets_and_refuses(slurm_cluster: Cluster, tmp_path: Path
     assert scheduler.states([submission("99")]).known
     assert scheduler.states([submission("99"), submission("98")]).tasks == ()
     assert scheduler.find("nosuch") is None
-    assert scheduler.largest_array() == 20001
     for changed, said in (
         ({"partition": "nosuch"}, r"Here are: main, urgent\."),
         ({"mem": "999G"}, "smaller mem="),

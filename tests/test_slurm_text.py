@@ -23,32 +23,32 @@ from slurmapply.schedulers.slurm_words import (
 
 # Replies of a real 22.05.8, but for the lines that say otherwise.
 SQUEUE = """\
-26400043|N/A|CANCELLED||BeginTime
-26400045|0|COMPLETING|node01|None
-26400041|N/A|FAILED|node01|JobLaunchFailure
-26400040|1|OUT_OF_MEMORY|node01|OutOfMemory
-26400044|N/A|PENDING||DependencyNeverSatisfied
-26400046|3|PENDING||Priority
-26400045|1|RUNNING|node01|None
-26400055|0-2,5,20-24:2%3|PENDING||JobHeldUser
+26400043|N/A|CANCELLED||job_0a1b2c|BeginTime
+26400045|0|COMPLETING|node01|job_0a1b2c|None
+26400041|N/A|FAILED|node01|job_0a1b2c|JobLaunchFailure
+26400040|1|OUT_OF_MEMORY|node01|job_0a1b2c|OutOfMemory
+26400044|N/A|PENDING||job_0a1b2c|DependencyNeverSatisfied
+26400046|3|PENDING||job_0a1b2c|Priority
+26400045|1|RUNNING|node01|job_0a1b2c|None
+26400055|0-2,5,20-24:2%3|PENDING||job_0a1b2c|JobHeldUser
 """
 # squeue(1): with -M a line names the cluster; ReqNodeNotAvail lists nodes.
 SQUEUE_DOCUMENTED = """\
 *** Welcome to BIG, maintenance on Monday | see the web ***
 CLUSTER: big
-17|0|PENDING||ReqNodeNotAvail, UnavailableNodes:node[01-02]|x
-18|4|BRAND_NEW|node07|None
+17|0|PENDING||job_0a1b2c|ReqNodeNotAvail, UnavailableNodes:node[01-02]|x
+18|4|BRAND_NEW|node07|job_0a1b2c|None
 """
 SACCT = """\
-26400041|FAILED|0:53|node01
-26400042|FAILED|3:0|node01
-26400043|CANCELLED by 0|0:0|None assigned
-26400056|CANCELLED by 0|0:0|None assigned
-26400040_0|OUT_OF_MEMORY|0:125|node01
-26400045_[2-9%2]|PENDING|0:0|None assigned
+26400041|FAILED|0:53|node01|job_0a1b2c
+26400042|FAILED|3:0|node01|job_0a1b2c
+26400043|CANCELLED by 0|0:0|None assigned|job_0a1b2c
+26400056|CANCELLED by 0|0:0|None assigned|job_0a1b2c
+26400040_0|OUT_OF_MEMORY|0:125|node01|job_0a1b2c
+26400045_[2-9%2]|PENDING|0:0|None assigned|job_0a1b2c
 """
 # The columns of sacct(1) without -P are cut off with a plus.
-SACCT_CUT_OFF = "26400040_1|OUT_OF_ME+|0:125|node01\n26400045_0|CANCELLED+|0:0|node01\n"
+SACCT_CUT_OFF = "26400040_1|OUT_OF_ME+|0:125|node01|j\n26400045_0|CANCELLED+|0:0|node01|j\n"
 SHOW_JOB = (
     "JobId=26400001 ArrayJobId=26400001 ArrayTaskId=0-400%1 ArrayTaskThrottle=1 JobName=submit.sh"
     " UserId=root(0) GroupId=root(0) MCS_label=N/A Priority=0 Nice=0 Account=root QOS=normal"
@@ -156,9 +156,11 @@ def test_words_that_were_cut_off() -> None:
 
 
 def test_steps_and_headings_are_no_tasks() -> None:
-    text = "JobID|State|ExitCode|NodeList\n26400002.batch|COMPLETED|0:0|node01\nnonsense\n"
+    text = (
+        "JobID|State|ExitCode|NodeList|JobName\n26400002.batch|COMPLETED|0:0|node01|b\nnonsense\n"
+    )
     assert parse_sacct(text) == ()
-    assert parse_squeue("ARRAY_JOB_ID|ARRAY_TASK_ID|STATE|NODELIST|REASON\n\nnonsense\n") == ()
+    assert parse_squeue("ARRAY_JOB_ID|ARRAY_TASK_ID|STATE|NODELIST|NAME|REASON\n\nnonsense\n") == ()
 
 
 def test_the_first_of_each_field_counts() -> None:
@@ -301,7 +303,7 @@ def test_a_refusal_names_one_next_step(stderr: str, said: str) -> None:
 
 def test_the_largest_array_is_named_where_it_is_known() -> None:
     text = "Invalid job array specification"
-    assert "(1001)" in explain_refusal(text, largest_array=1001)
+    assert "use nodes=1001 at most" in explain_refusal(text, most_tasks=1001)
     assert "{" not in explain_refusal(text)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slurmapply.schedulers.local import unshared_file_system
+from slurmapply.schedulers.slurm_site import nodes_elsewhere
+
 if TYPE_CHECKING:
     from slurmapply.preparing import RunPlan
 
@@ -59,3 +62,17 @@ def with_home(path: Path) -> str:
         return f"~/{path.relative_to(Path.home())}"
     except (ValueError, RuntimeError):
         return str(path)
+
+
+def disk_warning(folder: Path, kind: str) -> str:
+    """Say that the nodes cannot see the job folder, where that is plain; empty otherwise."""
+    file_system = unshared_file_system(folder) if kind == "slurm" else ""
+    elsewhere = nodes_elsewhere() if file_system else []
+    if not elsewhere:
+        return ""
+    nodes = f"node {elsewhere[0]} is" if len(elsewhere) == 1 else f"{len(elsewhere)} nodes are"
+    return (
+        f"warning: the job folder is on a disk of this machine alone ({file_system}), and {nodes} "
+        "elsewhere: tasks there will not find it. If it is so, job.cancel(), and jobs_folder= with "
+        "a folder that all nodes see, often one in your home"
+    )

@@ -88,6 +88,12 @@ def _ids_of(job: SlurmJob, backend: str) -> list[str]:
             f"after: {job.name} was never submitted, so it would be waited for without end.",
             argument="after",
         )
+    if not job.job_ids:
+        raise InvalidArgumentError(
+            f"after: whether {job.name} was submitted is not known yet. Call job.status() on it "
+            "until it is.",
+            argument="after",
+        )
     if backend != "slurm" or not all(job_id.isdigit() for job_id in job.job_ids):
         raise InvalidArgumentError(
             f"after: {job.name} is {state}, and only Slurm can make one job wait for another. "

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
+from slurmapply.intents import Intent, read_intents
 from slurmapply.records import read_lives
 from slurmapply.rows import RowNumbers
 from slurmapply.runview import RunView, read_submission
-from slurmapply.schedulers.base import Answer, Phase, Scheduler, Submission
+from slurmapply.schedulers.base import Answer, Phase, Scheduler
 from slurmapply.schedulers.local import is_here
 from slurmapply.states import (
     OK_CODE,
@@ -24,6 +26,7 @@ from slurmapply.states import (
     job_state,
 )
 from slurmapply.status import JobStatus, sorted_queue
+from slurmapply.submitting import look_for_submission
 from slurmapply.survey import Survey
 
 if TYPE_CHECKING:
@@ -117,10 +120,11 @@ class Follower:
     ) -> None:
         self._disk = disk
         self._job = job
-        self._scheduler = scheduler
+        self._scheduler = functools.cache(scheduler)  # one remembers what it cannot be asked
         self._questions = Questions()
         self._asked_of_run = -1
         self._ended_since: float | None = None
+        self._settled: tuple[Intent, ...] = ()
         self.survey = Survey(disk, job["uuid"], job["rows"])
         self.run = self._view_run(0)
 
@@ -144,8 +148,8 @@ class Follower:
         if ask:
             self._questions.note_look(now, news=news, waiting=waiting)
         state = self._judge(now)
-        if ask and state not in OVER and self.run.submission and self._questions.due(now):
-            self._ask(self.run.submission, now)
+        if ask and state not in OVER and self._questions.due(now):
+            self._ask(now)
             self._read()
             state = self._judge(now)
         return state
@@ -170,13 +174,15 @@ class Follower:
 
     def _view_run(self, number: int) -> RunView:
         asked = jobfolder.read_run(self._disk, number)
+        submission = read_submission(self._disk, number)
         return RunView(
             number,
             asked,
-            read_submission(self._disk, number),
+            submission,
             self._rows_of(number, asked["rule"]),
             self._disk.read(jobfolder.cancelled(number)) is not None,
             read_lives(self._disk, number),
+            () if submission else read_intents(self._disk, number),
         )
 
     def _rows_of(self, number: int, rule: Any) -> RowNumbers:
@@ -190,9 +196,27 @@ class Follower:
         rows = range(self._job["rows"])
         return RowNumbers.of(r for r in rows if self.outcomes.status_code(r) != OK_CODE)
 
-    def _ask(self, submission: Submission, now: float) -> None:
-        answer = self._scheduler(submission.kind).states([submission])
-        self._questions.note(answer, now)
+    def _ask(self, now: float) -> None:
+        if self.doubtful:
+            self._look_for_submission(now)
+        submission = self.run.submission
+        if submission is not None:
+            answer = self._scheduler(submission.kind).states([submission])
+            self._questions.note(answer, now)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the latest run may have been submitted, and nobody has found out."""
+        run = self.run
+        return bool(run.intents and not run.lives) and run.intents != self._settled
+
+    def _look_for_submission(self, now: float) -> None:
+        unanswered = look_for_submission(self._disk, self._job, self.run, self._scheduler)
+        if unanswered:
+            self._questions.note(Answer(known=False, error=unanswered), now)
+            return
+        self._settled = self.run.intents
+        self._read()
 
     def _judge(self, now: float) -> JobState:
         run = self.run
@@ -208,6 +232,7 @@ class Follower:
                 presence=self._presence(),
                 files_may_come=self._within_grace(self._questions.absent_since, now)
                 or (run.ended and not complete),
+                doubtful=self.doubtful,
             )
         )
 
@@ -333,7 +358,9 @@ class Follower:
             {status.value: counts[status] for status in RowStatus if counts[status]},
             dict(causes.most_common()),
             sorted_queue(answer.tasks) if answer and asked else [],
-            time.monotonic() - self._questions.answered_at if asked else 0.0,
+            time.monotonic() - self._questions.answered_at
+            if asked and self._questions.answered_at
+            else 0.0,
             self._seconds_left(state),
             self._note(answer if asked else None),
             read_log,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder, listing, removal
-from slurmapply.announcing import announcement
+from slurmapply.announcing import announcement, disk_warning
 from slurmapply.backends import scheduler_for
 from slurmapply.call import call_of, enter_row, leave_rows
 from slurmapply.collecting import Collector, RowReport
@@ -20,6 +21,7 @@ from slurmapply.errors import (
     RowsFailedError,
     SlurmApplyError,
     SubmissionError,
+    SubmissionUnknownError,
     WaitTimeoutError,
 )
 from slurmapply.following import Follower
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from slurmapply.preparing import RunPlan
+    from slurmapply.schedulers.base import Submission
     from slurmapply.status import JobStatus
 
 _LOG_TAIL = 4096
@@ -212,18 +215,26 @@ class SlurmJob:
     def _wait(self, timeout: float | None = None) -> JobState:
         self._refuse_prepared("wait for")
         try:
-            return wait(self._follower, self.name, timeout)
+            state = wait(self._follower, self.name, timeout)
         except WaitTimeoutError as error:
             error.job = self
             raise
+        if state is JobState.PREPARED:
+            self._refuse_prepared("wait for")
+        return state
 
     def _refuse_prepared(self, what: str) -> None:
-        prepared = self._follower.look(ask=False) is JobState.PREPARED
+        prepared = self._known_state() is JobState.PREPARED
         if prepared and not self._follower.run.number:
             raise SlurmApplyError(
                 f"there is nothing to {what}: {self.name} was prepared, but never submitted. Start "
                 f"it with job.submit(), or by hand: cd '{self._folder}' && sbatch submit.sh"
             )
+
+    def _known_state(self) -> JobState:
+        """Judge without asking, but look for a submission that was cut short."""
+        state = self._follower.look(ask=False)
+        return self._follower.look() if self._follower.doubtful else state
 
     def _settled_state(self, *, waiting: bool) -> JobState:
         return self._wait() if waiting else self._follower.look()
@@ -498,11 +509,17 @@ class SlurmJob:
             function = changed_function(self._load_payload(), self._parameters, f, more_args)
         return self._submit(add_run(self._disk, self._content, plan, function))
 
-    def submit(self, **changed: Any) -> SlurmJob:
+    def submit(self, *, force: bool = False, **changed: Any) -> SlurmJob:
         """Submit what was only prepared, or refused.
+
+        Where a session was cut short while it submitted, that submission is looked for first, and
+        taken if it is there.
 
         Parameters
         ----------
+        force
+            Submit even if nobody knows whether an earlier attempt was taken; tasks of such a one
+            end by themselves.
         **changed
             Keywords of `slurm_apply` that say how much and where, and ``backend=``.
 
@@ -510,32 +527,65 @@ class SlurmJob:
         ------
         JobAliveError
             It was submitted already.
+        SubmissionUnknownError
+            Nobody knows whether it was.
         """
         state = self._follower.look(ask=False)
-        if state is not JobState.PREPARED:
+        doubtful = self._follower.doubtful
+        if doubtful:
+            state = self._follower.look()
+        run = self._follower.run
+        if doubtful and run.submission and not changed:
+            return self._announce(plan_of(run.asked, len(run.rows)), run.submission)
+        unknown = self._follower.doubtful
+        if unknown and not force:
+            raise with_job(SubmissionUnknownError(self._unknown_submission(state)), self)
+        if state is not JobState.PREPARED and not unknown:
             raise JobAliveError(
                 f"{self.name} was submitted already, as {self.job_id}, and is {state}. To run rows "
                 "again: job.retry().",
                 job=self,
             )
-        run = self._follower.run
-        plan = plan_of(run.asked, len(run.rows))
         backend = changed.pop("backend", None)
-        return self._submit(change_plan(self._disk, self._content, plan, changed), backend=backend)
+        plan = plan_of(run.asked, len(run.rows))
+        plan = change_plan(plan, changed, anew=bool(run.intents))
+        return self._submit(plan, attempt=run.attempts, backend=backend)
 
-    def _submit(self, plan: RunPlan, *, backend: str | None = None) -> SlurmJob:
-        from dataclasses import replace  # noqa: PLC0415  # one use
+    def _unknown_submission(self, state: JobState) -> str:
+        return (
+            f"{self.name} was not submitted again: {self._follower.status(state, dict).note} "
+            "Try again later, or submit it whatever became of that attempt with "
+            "job.submit(force=True)."
+        )
+
+    def _submit(self, plan: RunPlan, *, attempt: int = 0, backend: str | None = None) -> SlurmJob:
+        from dataclasses import replace  # noqa: PLC0415  # two uses
 
         from slurmapply.backends import choose_backend  # noqa: PLC0415
 
         plan = replace(plan, backend=choose_backend(backend or plan.backend))
         try:
-            submission = submit_run(self._disk, self._content, plan)
+            submission = submit_run(self._disk, self._content, plan, attempt)
         except SubmissionError as error:
             raise with_job(error, self) from error.__cause__
+        except KeyboardInterrupt:
+            sys.stderr.write(
+                f"stopped submitting {self.name}. Whether it was submitted: "
+                f'SlurmJob.open("{self.name}").status() looks; .submit() goes on from there\n'
+            )
+            raise
+        return self._announce(plan, submission)
+
+    def _announce(self, plan: RunPlan, submission: Submission) -> SlurmJob:
+        from dataclasses import replace  # noqa: PLC0415  # two uses
+
         listing.remember(self._folder)
         described = scheduler_for(submission.kind).describe(submission)
+        plan = replace(plan, backend=submission.kind)
         print(announcement(self.name, self._folder, plan, described))  # noqa: T201  # the one line that users wait for
+        warning = disk_warning(self._folder, submission.kind)
+        if warning:
+            print(warning)  # noqa: T201  # below the line that it is about
         return self
 
     def cancel(self) -> None:

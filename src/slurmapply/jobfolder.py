@@ -75,6 +75,11 @@ def submission(run: int) -> str:
     return f"run_{run}/submission"
 
 
+def intent(run: int, attempt: int) -> str:
+    """Name the file that says that a run is about to be submitted, for each attempt."""
+    return f"run_{run}/intent.{attempt}"
+
+
 def cancelled(run: int) -> str:
     """Name the mark that makes tasks exit that start after a cancellation."""
     return f"run_{run}/cancelled"
@@ -153,6 +158,7 @@ _CONSOLE = re.compile(r"(?:slurm|console)_(\d+)(?:_\w+)?\.(?:out|txt)")
 _OUTCOMES = re.compile(r"outcomes_(\d+)_(\d+)_(\d+)_([0-9a-f]+)(\.died|\.\d+)?\.rec")
 _RECORD = re.compile(r"task_([\w.@-]+)_(\d+)_(\d+)\.jsonl")
 _CLAIM = re.compile(r"(\d+)\.(\d+)")
+_INTENT = re.compile(r"intent\.(\d+)")
 _RUN = re.compile(r"run_(\d+)")
 
 
@@ -172,6 +178,12 @@ def parse_claim(name: str) -> tuple[int, int] | None:
     """Give chunk and generation of a claim's name."""
     match = _CLAIM.fullmatch(name)
     return (int(match[1]), int(match[2])) if match else None
+
+
+def parse_intent(name: str) -> int | None:
+    """Give the attempt that an intent's name is of."""
+    match = _INTENT.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 def parse_run(name: str) -> int | None:

@@ -25,6 +25,7 @@ from slurmapply.packing import pack_worker
 from slurmapply.pickles import PROTOCOL, BufferWriter, ObjectWriter, Stored
 from slurmapply.resources import render_script, sbatch_options
 from slurmapply.rows import ITEM, encode_blocks, encode_index, index_entry
+from slurmapply.schedulers.base import Request
 from slurmapply.shipping import ship
 
 if TYPE_CHECKING:
@@ -153,6 +154,20 @@ class RunPlan:
             tasks=max(1, self.tasks),
             run=self.number,
             after=self.after,
+        )
+
+    def request(self, folder: Path, name: str, uuid: str) -> Request:
+        """Say what is asked of a batch system."""
+        return Request(
+            folder=folder,
+            script=jobfolder.run_script(self.number),
+            slurm_name=self.slurm_name(name),
+            options=self.options(name),
+            tasks=self.tasks,
+            console=jobfolder.task_console(self.number, 0),
+            uuid=uuid,
+            run=self.number,
+            tag=self.tag,
         )
 
     def script(self, name: str, uuid: str) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slurmapply.disk import FolderDisk
+    from slurmapply.intents import Intent
     from slurmapply.rows import RowNumbers
 
 
@@ -33,6 +34,8 @@ class RunView:
         The mark is there.
     lives
         What its tasks recorded.
+    intents
+        Attempts to submit it, as long as it has no submission.
     """
 
     number: int
@@ -41,6 +44,12 @@ class RunView:
     rows: RowNumbers
     cancelled: bool
     lives: list[LifeView] = field(default_factory=list)
+    intents: tuple[Intent, ...] = ()
+
+    @property
+    def attempts(self) -> int:
+        """The number of the next attempt to submit it."""
+        return self.intents[-1].attempt + 1 if self.intents else 0
 
     @property
     def latest(self) -> list[LifeView]:
@@ -97,7 +106,16 @@ def read_submission(disk: FolderDisk, run: int) -> Submission | None:
         return None
     content = jobfolder.decode_json(data, Path(jobfolder.submission(run)))
     details = {key: value for key, value in content.items() if key not in ("kind", "job_id")}
+    if content["kind"] == "slurm" and "tasks" not in details:
+        details |= _unknown_to_tasks(disk, run)
     return Submission(content["kind"], str(content["job_id"]), details)
+
+
+def _unknown_to_tasks(disk: FolderDisk, run: int) -> dict[str, Any]:
+    """Say what a session knows of its submission and a task, which wrote it down, does not."""
+    asked = jobfolder.read_run(disk, run)
+    given = {name: value for name, value in asked["resources"].items() if value is not None}
+    return {"tasks": asked["tasks"], "options": given, "by_task": True}
 
 
 def submission_content(submission: Submission) -> dict[str, Any]:

@@ -8,6 +8,8 @@ A job's state follows from evidence, by this table; the first line that holds de
 =========== =====================================================================================
 state       evidence
 =========== =====================================================================================
+unknown     the latest run has neither a submission nor a task record, but an intent whose end
+            nobody knows: a session was cut short while it submitted
 prepared    the latest run has neither a submission nor a task record
 finished    every row of the latest run is settled in that run (nothing is asked of anybody)
 cancelled   the run's ``cancelled`` mark, and nothing of it can still run
@@ -113,6 +115,8 @@ class Evidence:
         The batch system's newest answer.
     files_may_come
         The tasks have ended, and too little time has passed for a shared disk to show their files.
+    doubtful
+        The run was about to be submitted, and nobody has found out whether it was.
     """
 
     submitted: bool
@@ -122,6 +126,7 @@ class Evidence:
     ended: bool
     presence: Presence
     files_may_come: bool
+    doubtful: bool = False
 
 
 def job_state(evidence: Evidence) -> JobState:
@@ -134,7 +139,7 @@ def job_state(evidence: Evidence) -> JobState:
     """
     over = evidence.ended or (evidence.presence is Presence.ABSENT and not evidence.files_may_come)
     if not evidence.submitted:
-        return JobState.PREPARED
+        return _unsubmitted(evidence)
     if evidence.settled:
         return JobState.FINISHED
     if over:
@@ -146,3 +151,10 @@ def job_state(evidence: Evidence) -> JobState:
     if evidence.started or evidence.presence is Presence.RUNNING:
         return JobState.RUNNING
     return JobState.QUEUED
+
+
+def _unsubmitted(evidence: Evidence) -> JobState:
+    if evidence.doubtful:
+        return JobState.UNKNOWN
+    # The mark stays in the run: its tasks would end at once.
+    return JobState.CANCELLED if evidence.cancelled else JobState.PREPARED

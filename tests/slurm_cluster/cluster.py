@@ -20,7 +20,7 @@ from tests.slurm_cluster import cgroups, packages, processes, settings
 from tests.slurm_cluster.layout import JOB_IDS_EACH, LONGEST_FOLDER, READY, Facts, Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
 START_SECONDS = 90.0
@@ -48,6 +48,11 @@ class Cluster:
         there. At most 60 characters long.
     accounting
         Run slurmdbd and its database, so that ``sacct`` answers.
+    settings
+        Settings of slurm.conf that are to be other than usual, as ``{"MinJobAge": "2"}``.
+    hidden
+        For nodes by name, a folder that is empty for them, as if it were not mounted there; it
+        must exist. Needs root.
     owner
         The process whose end is the cluster's end too: the one that starts it unless another is
         named, and with 0 nobody, so that it stays until it is stopped.
@@ -59,10 +64,18 @@ class Cluster:
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], *, accounting: bool = True, owner: int | None = None
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        accounting: bool = True,
+        settings: Mapping[str, str] | None = None,
+        hidden: Mapping[str, str] | None = None,
+        owner: int | None = None,
     ) -> None:
         self.layout = Layout(Path(folder).absolute())
         self.accounting = accounting
+        self.settings = dict(settings or {})
+        self.hidden = dict(hidden or {})
         self.owner = owner
 
     @property
@@ -145,6 +158,8 @@ class Cluster:
             slurm_version=slurm_version(),
             memory_limits=cgroups.can_limit_memory(),
             accounting=self.accounting,
+            settings=self.settings,
+            hidden=self.hidden,
         )
         self.layout.write_facts(facts)
         settings.write_settings(self.layout, facts)

@@ -91,7 +91,12 @@ def _slurmdbd(layout: Layout, facts: Facts) -> Daemon:
 
 def _slurmd(node: str, facts: Facts) -> Daemon:
     offset = 2 + NODES.index(node)
-    return Daemon(node, [_path("slurmd"), "-D", "-N", node], lambda: _listens(facts, offset))
+    command = [_path("slurmd"), "-D", "-N", node]
+    if node in facts.hidden:
+        # In a mount namespace of its own (man 1 unshare), where an empty disk covers the folder.
+        cover = 'mount -t tmpfs none "$0" && exec "$@"'
+        command = ["unshare", "--mount", "bash", "-c", cover, facts.hidden[node], *command]
+    return Daemon(node, command, lambda: _listens(facts, offset))
 
 
 def database_maker(layout: Layout, facts: Facts) -> list[str]:

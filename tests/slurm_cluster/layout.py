@@ -41,6 +41,10 @@ class Facts:
         Whether a job over its ``--mem`` is killed.
     accounting
         Whether slurmdbd and its database run.
+    settings
+        Settings of slurm.conf that are other than usual.
+    hidden
+        For nodes by name, a folder that they do not see.
     """
 
     user: str
@@ -52,6 +56,8 @@ class Facts:
     slurm_version: tuple[int, int]
     memory_limits: bool
     accounting: bool
+    settings: dict[str, str]
+    hidden: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +16,14 @@ NODE_GPUS = 2
 
 def slurm_conf(layout: Layout, facts: Facts) -> str:
     """Give slurm.conf."""
+    text = _usual_slurm_conf(layout, facts)
+    for name, value in facts.settings.items():
+        # One line each: Slurm takes the last of two, and complains.
+        text = re.sub(rf"(?m)^{name}=.*\n", "", text) + f"{name}={value}\n"
+    return text
+
+
+def _usual_slurm_conf(layout: Layout, facts: Facts) -> str:
     first, last = facts.port + 2, facts.port + 1 + len(NODES)
     limits = "cgroup" if facts.memory_limits else "none"
     return f"""\

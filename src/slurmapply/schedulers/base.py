@@ -1,8 +1,8 @@
 """The narrow seam between a job and whatever starts its tasks.
 
-A batch system can do three things for us: take a submission, say what it thinks of it, end it.
-A fourth, ``describe``, is for people. Nothing above this package knows more, and what a batch
-system says is never the truth about rows: that is in the job folder.
+A batch system can do four things for us: take a submission, find one whose answer was lost, say
+what it thinks of it, end it. A fifth, ``describe``, is for people. Nothing above this package
+knows more, and what a batch system says is never the truth about rows: that is in the job folder.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ class TaskState:
         Where it runs or ran.
     exit_code
         Slurm's ``"exit:signal"`` of a task that ended, where it is known.
+    name
+        The name that it was submitted under: ids are given anew after a controller lost its
+        state.
     """
 
     job_id: str
@@ -63,6 +66,7 @@ class TaskState:
     explanation: str = ""
     host: str = ""
     exit_code: str = ""
+    name: str = ""
 
     @property
     def alive(self) -> bool:
@@ -147,7 +151,7 @@ class Submission:
 
 
 class Scheduler(Protocol):
-    """A batch system: four methods, and none of them looks into the job folder."""
+    """A batch system: five methods, and none of them looks into the job folder."""
 
     def submit(self, request: Request) -> Submission:
         """Hand over a run.
@@ -158,6 +162,16 @@ class Scheduler(Protocol):
             It was refused, and nothing of it exists.
         SubmissionUnknownError
             It may have been taken.
+        """
+        ...
+
+    def recover(self, request: Request) -> Submission | None:
+        """Find what became of a request whose submission was cut short; None: nothing did.
+
+        Raises
+        ------
+        SchedulerError
+            Nobody can say.
         """
         ...
 

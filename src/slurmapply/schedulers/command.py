@@ -237,6 +237,41 @@ def process_start_time(pid: int) -> int | None:
     return None if fields[0] in {b"Z", b"X"} else int(fields[19])
 
 
+def processes_with_argument(argument: str) -> list[int]:
+    """Give this machine's processes that were started with this very argument."""
+    return _processes_with("cmdline", argument)
+
+
+def processes_with_variable(name: str, value: str) -> list[tuple[int, dict[str, str]]]:
+    """Give this user's processes that were started with this variable, oldest first.
+
+    Returns
+    -------
+    list
+        Pid and environment of each.
+    """
+    pids = _processes_with("environ", f"{name}={value}")
+    pids.sort(key=lambda pid: (process_start_time(pid) or 0, pid))
+    return [(pid, _environment_of(pid)) for pid in pids]
+
+
+def _processes_with(file: str, entry: str) -> list[int]:
+    pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+    return [pid for pid in pids if entry in _entries(pid, file) and process_start_time(pid)]
+
+
+def _environment_of(pid: int) -> dict[str, str]:
+    pairs = (entry.partition("=") for entry in _entries(pid, "environ"))
+    return {name: value for name, _, value in pairs}
+
+
+def _entries(pid: int, file: str) -> list[str]:
+    try:
+        return os.fsdecode(Path(f"/proc/{pid}/{file}").read_bytes()).split("\0")
+    except OSError:  # it has ended, or is another user's
+        return []
+
+
 def boot_id() -> str:
     """Return what names this start of this machine, empty where the system has no such name."""
     try:

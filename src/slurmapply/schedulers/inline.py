@@ -34,6 +34,9 @@ class InlineScheduler:
         self.run_here(request.folder, request.run, job_id)
         return Submission("inline", job_id)
 
+    def recover(self, request: Request) -> None:
+        """Nothing is left of one that was cut short."""
+
     def states(self, submissions: Sequence[Submission]) -> Answer:  # noqa: ARG002
         """Nothing is left of it once `submit` has returned."""
         return Answer(known=True)

@@ -19,6 +19,7 @@ from slurmapply.schedulers.base import Answer, Phase, Submission, TaskState
 from slurmapply.schedulers.command import (
     boot_id,
     process_start_time,
+    processes_with_variable,
     start_detached,
     user_environment,
 )
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from slurmapply.schedulers.base import Request
 
+_ID = "SLURMAPPLY_SUBMISSION"
+_NAME = "SLURMAPPLY_NAME"
 #: How long a cancelled supervisor has to end its workers and write its last record.
 _GRACE_SECONDS = 5.0
 
@@ -42,15 +45,19 @@ class LocalScheduler:
             ["bash", request.script],
             cwd=request.folder,
             output=request.folder / request.console,
-            environment=user_environment() | {"SLURMAPPLY_SUBMISSION": job_id},
+            environment=user_environment() | {_ID: job_id, _NAME: request.slurm_name},
         )
-        details = {
-            "host": socket.gethostname(),
-            "boot_id": boot_id(),
-            "pid": pid,
-            "start_time": process_start_time(pid),
-        }
-        return Submission("local", job_id, details)
+        return _submission(job_id, pid)
+
+    def recover(self, request: Request) -> Submission | None:
+        """Find the process of a submission that was cut short, by what it was started with.
+
+        Its task writes the submission down itself when it starts; before that, the script may be
+        busy with its setup lines for minutes.
+        """
+        for pid, environment in processes_with_variable(_NAME, request.slurm_name):
+            return _submission(environment[_ID], pid)
+        return None
 
     def states(self, submissions: Sequence[Submission]) -> Answer:
         """Look whether the processes are there."""
@@ -85,6 +92,16 @@ class LocalScheduler:
         return f"on this machine (process {submission.details['pid']}; mem and time not enforced)"
 
 
+def _submission(job_id: str, pid: int) -> Submission:
+    details = {
+        "host": socket.gethostname(),
+        "boot_id": boot_id(),
+        "pid": pid,
+        "start_time": process_start_time(pid),
+    }
+    return Submission("local", job_id, details)
+
+
 def _alive(submission: Submission) -> bool:
     details = submission.details
     if details["boot_id"] != boot_id() or details["start_time"] is None:
@@ -92,11 +109,31 @@ def _alive(submission: Submission) -> bool:
     return process_start_time(int(details["pid"])) == int(details["start_time"])
 
 
+_OF_ONE_MACHINE = {
+    "ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "overlay", "zfs", "f2fs", "ramfs",
+}  # fmt: skip
+#: What an NFS server of this machine gives to others (exports(5)); the first is what it does now.
+_EXPORTS = ("/var/lib/nfs/etab", "/etc/exports")
+
+
 def is_here(path: Path) -> bool:
-    """Whether a path is on a file system of this machine alone, as far as /proc/mounts tells."""
-    return _file_system(path) in {
-        "ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "overlay", "zfs", "f2fs", "ramfs",
-    }  # fmt: skip
+    """Whether a path is on a file system of this machine, as far as /proc/mounts tells."""
+    return _file_system(path) in _OF_ONE_MACHINE
+
+
+def unshared_file_system(path: Path) -> str:
+    """Name the kind of a file system that no other machine sees, empty for one that they may."""
+    return _file_system(path) if is_here(path) and not _is_exported(path) else ""
+
+
+def _is_exported(path: Path) -> bool:
+    # A small cluster's login node often is its file server.
+    lines: list[str] = []
+    for file in _EXPORTS:
+        with contextlib.suppress(OSError):
+            lines += Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
+    roots = (Path(line.split()[0].strip('"')) for line in lines if line.startswith(("/", '"/')))
+    return any(root == path or root in path.parents for root in roots)
 
 
 def _file_system(path: Path) -> str:

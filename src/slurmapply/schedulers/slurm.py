@@ -22,11 +22,11 @@ from slurmapply.errors import (
 from slurmapply.schedulers.base import Answer, Submission
 from slurmapply.schedulers.command import failure, run, user_environment
 from slurmapply.schedulers.options import arguments
+from slurmapply.schedulers.slurm_site import config, most_tasks, partitions
 from slurmapply.schedulers.slurm_text import (
     SACCT_FORMAT,
     SQUEUE_FORMAT,
     memory_per_node,
-    parse_config,
     parse_sacct,
     parse_sbatch,
     parse_show_job,
@@ -78,6 +78,7 @@ class SlurmScheduler:
     submit_timeout: float = 120.0
     pauses: Sequence[float] = (0.0, 2.0, 5.0)
     _accounting: bool = field(default=True, init=False)
+    _own_cluster: str | None = field(default=None, init=False)
 
     def submit(self, request: Request) -> Submission:
         """Run sbatch, and find the submission by its tag when the answer was lost.
@@ -111,6 +112,12 @@ class SlurmScheduler:
             return self._recovered(request, refusal)
         raise _changed(SubmissionError, refusal)
 
+    def recover(self, request: Request) -> Submission | None:
+        """Find a submission by its name, in the queue and in the accounts."""
+        cluster = _text(request.options.as_dict().get("clusters"))
+        job_id = self.find(request.slurm_name, cluster=cluster)
+        return _submission(request, job_id, cluster) if job_id else None
+
     def find(self, slurm_name: str, *, cluster: str | None = None) -> str | None:
         """Return the id of a submission by its name with the tag, None when there is none.
 
@@ -141,9 +148,9 @@ class SlurmScheduler:
     def states(self, submissions: Sequence[Submission]) -> Answer:
         """Ask squeue once per cluster, then sacct for what squeue does not know any more."""
         by_cluster: dict[str | None, list[Submission]] = {}
-        for submission in submissions:
-            by_cluster.setdefault(_cluster(submission), []).append(submission)
         try:
+            for submission in submissions:
+                by_cluster.setdefault(self._cluster(submission), []).append(submission)
             answers = [self._states(cluster, group) for cluster, group in by_cluster.items()]
         except SchedulerError as error:
             return Answer(known=False, error=str(error))
@@ -161,8 +168,8 @@ class SlurmScheduler:
         SchedulerError
             Slurm could not be told.
         """
-        argv = ["scancel", *_on(_cluster(submission)), submission.job_id]
         purpose = f"cancelling Slurm job {submission.job_id}"
+        argv = ["scancel", *_on(self._cluster(submission)), *_named(submission), submission.job_id]
         completed = run(argv, purpose=purpose, timeout=self.timeout, check=False)
         if completed.exit_code != 0 and not is_over_already(completed.output):
             advice = "Its tasks may still run: cancel again in a few minutes."
@@ -170,23 +177,29 @@ class SlurmScheduler:
 
     def describe(self, submission: Submission) -> str:
         """Say what Slurm made of a submission; its bare id when Slurm does not answer."""
-        cluster = _cluster(submission)
-        text = f"Slurm job {submission.job_id}" + (f" on {cluster}" if cluster else "")
-        argv = ["scontrol", *_on(cluster), "-o", "show", "job", submission.job_id]
+        text = f"Slurm job {submission.job_id}"
         try:
+            cluster = self._cluster(submission)
+            text += f" on {cluster}" if cluster else ""
+            argv = ["scontrol", *_on(cluster), "-o", "show", "job", submission.job_id]
             answer = run(argv, timeout=_DESCRIBE_TIMEOUT).stdout
         except SchedulerError:
             return text
         asked = submission.details.get("options", {})
         return ", ".join([text, *_described(parse_show_job(answer), asked)])
 
-    def largest_array(self) -> int | None:
-        """Return how many array tasks the cluster takes (MaxArraySize), None when not known."""
-        try:
-            answer = run(["scontrol", "show", "config"], timeout=_DESCRIBE_TIMEOUT).stdout
-            return int(parse_config(answer).get("MaxArraySize", ""))
-        except (SchedulerError, ValueError):
-            return None
+    def _cluster(self, submission: Submission) -> str | None:
+        """Name the cluster to ask, None for this machine's own.
+
+        A task always knows the name of its cluster. That is no reason to ask by it: ``-M`` needs
+        accounting, which a cluster may not have.
+        """
+        cluster = _text(submission.details.get("cluster"))
+        if cluster is None or not submission.details.get("by_task"):
+            return cluster
+        if self._own_cluster is None:
+            self._own_cluster = config().get("ClusterName", "")
+        return None if cluster == self._own_cluster else cluster
 
     def _states(self, cluster: str | None, group: Sequence[Submission]) -> Answer:
         argv = ["squeue", "--noheader", "--array", "--all", "--states=all"]
@@ -195,14 +208,15 @@ class SlurmScheduler:
         # Only for a single id: with several, squeue leaves out those that it does not know.
         if asked.exit_code != 0 and not is_unknown_job(asked.output):
             raise failure(asked, purpose="asking for the queue")
-        states = _alive_first(parse_squeue(asked.stdout))
+        names = {item.job_id: item.details.get("name") for item in group}
+        states = _alive_first(_ours(parse_squeue(asked.stdout), names))
         forgotten = [item for item in group if not _is_covered(item, states)]
         recorded, note = self._recorded(cluster, forgotten)
         seen = {(state.job_id, state.task) for state in states}
         # What the queue does not know is over, whatever the accounts, which lag, still say.
         states += [
             state
-            for state in recorded
+            for state in _ours(recorded, names)
             if not state.alive and (state.job_id, state.task) not in seen
         ]
         return Answer(known=True, tasks=tuple(states), error=note)
@@ -235,8 +249,9 @@ class SlurmScheduler:
         raise _changed(
             SubmissionUnknownError,
             error,
-            f" Whether Slurm took the submission is unknown: look for {request.slurm_name} with"
-            f" `squeue --me --format='%i %j'` before you submit again, or it may run twice.",
+            f" Whether Slurm took the submission is unknown; its name is {request.slurm_name}."
+            " job.status() looks for it, and so does job.submit(); job.submit(force=True) submits"
+            " anew whatever became of it.",
         )
 
     def _look_again(self, slurm_name: str, cluster: str | None) -> str | None:
@@ -257,9 +272,9 @@ class SlurmScheduler:
 
     def _advice(self, completed: Completed, request: Request) -> str:
         said = completed.output
-        largest = self.largest_array() if "job array specification" in said else None
-        advice = explain_refusal(said, tasks=request.tasks, largest_array=largest)
-        return advice + (_partitions() if "partition" in said else "")
+        most = most_tasks(said, qos=request.options.as_dict().get("qos"))
+        advice = explain_refusal(said, tasks=request.tasks, most_tasks=most)
+        return advice + (partitions() if "partition" in said else "")
 
 
 def is_available() -> bool:
@@ -328,14 +343,6 @@ def _changed(
     )
 
 
-def _partitions() -> str:
-    try:
-        names = run(["sinfo", "--noheader", "--format=%R"], timeout=_DESCRIBE_TIMEOUT).stdout
-    except SchedulerError:
-        return ""
-    return f" Here are: {', '.join(dict.fromkeys(names.split()))}." if names.split() else ""
-
-
 def _described(fields: Mapping[str, str], asked: Mapping[str, object]) -> Iterable[str]:
     if "Partition" in fields:
         yield f"partition {fields['Partition']}"
@@ -348,6 +355,8 @@ def _described(fields: Mapping[str, str], asked: Mapping[str, object]) -> Iterab
     memory = memory_per_node(fields)
     if memory:
         yield f"{memory} per node"
+    if "account" in asked and "Account" in fields:
+        yield f"account {fields['Account']}"
 
 
 def _alive_first(states: Iterable[TaskState]) -> list[TaskState]:
@@ -377,8 +386,15 @@ def _ids(submissions: Iterable[Submission]) -> str:
     return ",".join(submission.job_id for submission in submissions)
 
 
-def _cluster(submission: Submission) -> str | None:
-    return _text(submission.details.get("cluster"))
+def _named(submission: Submission) -> list[str]:
+    # An id may have become another job's, when a controller lost its state.
+    name = _text(submission.details.get("name"))
+    return [f"--name={name}"] if name else []
+
+
+def _ours(states: Iterable[TaskState], names: Mapping[str, object]) -> list[TaskState]:
+    """Leave out jobs that have got an id of ours after a controller lost its state."""
+    return [state for state in states if names.get(state.job_id) in (None, state.name)]
 
 
 def _on(cluster: str | None) -> list[str]:

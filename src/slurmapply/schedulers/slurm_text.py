@@ -15,11 +15,12 @@ from slurmapply.schedulers.slurm_words import explain_end, explain_reason
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-#: ``squeue --format``: array job, array task, state, nodes, reason. The reason may hold anything
-#: but a newline, so it comes last; the others cannot hold the separator.
-SQUEUE_FORMAT = "%F|%K|%T|%N|%r"
+#: ``squeue --format``: array job, array task, state, nodes, name, reason. The reason may hold
+#: anything but a newline, so it comes last; the others, our own names too, cannot hold the
+#: separator.
+SQUEUE_FORMAT = "%F|%K|%T|%N|%j|%r"
 #: ``sacct --format`` with ``--parsable2``.
-SACCT_FORMAT = "JobID,State,ExitCode,NodeList"
+SACCT_FORMAT = "JobID,State,ExitCode,NodeList,JobName"
 
 _SQUEUE_FIELDS = SQUEUE_FORMAT.count("|") + 1
 _SACCT_FIELDS = SACCT_FORMAT.count(",") + 1
@@ -109,8 +110,8 @@ def parse_squeue(text: str) -> tuple[TaskState, ...]:
     for line in text.splitlines():
         fields = line.strip().split("|", _SQUEUE_FIELDS - 1)
         if len(fields) == _SQUEUE_FIELDS and fields[0].isdecimal():
-            job_id, tasks, word, host, reason = fields
-            known = (job_id, word, reason, host, "")
+            job_id, tasks, word, host, name, reason = fields
+            known = (job_id, word, reason, host, "", name)
             states += [_state(known, task) for task in _tasks(tasks)]
     return tuple(states)
 
@@ -123,12 +124,12 @@ def parse_sacct(text: str) -> tuple[TaskState, ...]:
     """
     states = []
     for line in text.splitlines():
-        fields = line.strip().split("|")
+        fields = line.strip().split("|", _SACCT_FIELDS - 1)
         job = _ARRAY_JOB.fullmatch(fields[0])
         if len(fields) == _SACCT_FIELDS and job:
-            _, word, exit_code, host = fields
+            _, word, exit_code, host, name = fields
             host = "" if host == "None assigned" else host
-            known = (job[1], word, "", host, exit_code)
+            known = (job[1], word, "", host, exit_code, name)
             states += [_state(known, task) for task in _tasks(job[2] or job[3] or "")]
     return tuple(states)
 
@@ -184,8 +185,8 @@ def memory_per_node(fields: Mapping[str, str]) -> str:
     return f"{round(megabytes / _MEGABYTES_PER_GIGABYTE, 1):g} GB"
 
 
-def _state(fields: tuple[str, str, str, str, str], task: int | None) -> TaskState:
-    job_id, shown, reason, host, exit_code = fields
+def _state(fields: tuple[str, str, str, str, str, str], task: int | None) -> TaskState:
+    job_id, shown, reason, host, exit_code, name = fields
     word = _whole_word(shown)
     reason = "" if reason == "None" else reason
     waiting = phase(word) is Phase.WAITING
@@ -198,6 +199,7 @@ def _state(fields: tuple[str, str, str, str, str], task: int | None) -> TaskStat
         explanation=explain_reason(reason) if waiting else explain_end(word, reason, exit_code),
         host=host,
         exit_code=exit_code,
+        name=name,
     )
 
 

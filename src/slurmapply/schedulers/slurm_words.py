@@ -110,8 +110,9 @@ _REFUSALS = (
     (
         "MaxSubmitJob|GrpSubmitJobs|job queue full|unable to accept job|job limit",
         (
-            "Each array task counts as one job{tasks}: use fewer nodes=, or wait"
-            " until some of your jobs have ended."
+            "Each array task counts as one job{tasks}: use {fewer}, or wait"
+            " until some of your jobs have ended. Rows are shared out between the tasks in any"
+            " case."
         ),
     ),
     (
@@ -121,16 +122,16 @@ _REFUSALS = (
     (
         "violates accounting/QOS policy",
         (
-            "A limit of the account or the QOS was reached, on the"
-            " number of jobs (each array task counts as one{tasks}), on size or on time: use fewer"
-            " nodes=, or a smaller time= or cpus_per_node=."
+            "A limit of the account or the QOS was reached, on the number of jobs (each array task"
+            " counts as one{tasks}), on size or on time: use {fewer}, or a smaller time= or"
+            " cpus_per_node=."
         ),
     ),
     (
         "Invalid job array specification",
         (
             "There are more array tasks{tasks} than this cluster"
-            " takes{largest}: use fewer nodes=; rows are shared out between them in any case."
+            " takes: use {fewer}; rows are shared out between them in any case."
         ),
     ),
     (
@@ -261,9 +262,7 @@ def explain_reason(reason: str) -> str:
     return ""
 
 
-def explain_refusal(
-    stderr: str, *, tasks: int | None = None, largest_array: int | None = None
-) -> str:
+def explain_refusal(stderr: str, *, tasks: int | None = None, most_tasks: int | None = None) -> str:
     """Return the one next step after sbatch refused a job, from its own words.
 
     Parameters
@@ -272,8 +271,8 @@ def explain_refusal(
         What sbatch said.
     tasks
         How many array tasks were asked for.
-    largest_array
-        The cluster's ``MaxArraySize``, where it is known.
+    most_tasks
+        How many there may be, where that is known.
 
     Examples
     --------
@@ -283,7 +282,7 @@ def explain_refusal(
     for pattern, advice in _REFUSALS:
         if re.search(pattern, stderr, re.IGNORECASE):
             return advice.replace("{tasks}", f" (here {tasks})" if tasks else "").replace(
-                "{largest}", f" ({largest_array})" if largest_array else ""
+                "{fewer}", f"nodes={most_tasks} at most" if most_tasks else "fewer nodes="
             )
     return "Change what sbatch complains about, then job.submit(...) with it."
 

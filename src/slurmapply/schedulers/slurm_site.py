@@ -1,0 +1,99 @@
+"""What a site's Slurm allows, and where its nodes are: asked when a message needs it, seldom.
+
+Every answer is for people, so none of these functions fails: they say nothing instead.
+"""
+
+from __future__ import annotations
+
+import getpass
+import ipaddress
+import re
+import socket
+from typing import TYPE_CHECKING
+
+from slurmapply.errors import SchedulerError
+from slurmapply.schedulers.command import run
+from slurmapply.schedulers.slurm_text import parse_config
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TIMEOUT = 10.0
+
+
+def config() -> dict[str, str]:
+    """Return the controller's settings.
+
+    Raises
+    ------
+    SchedulerError
+        It does not answer.
+    """
+    return parse_config(run(["scontrol", "show", "config"], timeout=_TIMEOUT).stdout)
+
+
+def most_tasks(said: str, *, qos: object = None) -> int | None:
+    """Return how many array tasks a job may have, after a refusal that is about their number.
+
+    Parameters
+    ----------
+    said
+        What sbatch said.
+    qos
+        The QOS that was asked for, if one was.
+    """
+    if "job array specification" in said:
+        return _largest_array()
+    if "QOS" in said and "SubmitJob" in said:
+        return _smallest(["qos", *([str(qos)] if qos else [])], "MaxSubmitPU,MaxSubmitPA,GrpSubmit")
+    if "SubmitJob" in said:
+        return _smallest(["associations", f"users={getpass.getuser()}"], "MaxSubmit,GrpSubmit")
+    return None
+
+
+def _largest_array() -> int | None:
+    # The index ends at MaxArraySize - 1, and ours begin at 0; max_array_tasks counts tasks.
+    try:
+        settings = config()
+        limits = [int(settings["MaxArraySize"])]
+    except (SchedulerError, KeyError, ValueError):
+        return None
+    found = re.search(r"max_array_tasks=(\d+)", settings.get("SchedulerParameters", ""))
+    return min([*limits, int(found[1])] if found else limits)
+
+
+def _smallest(which: Sequence[str], fields: str) -> int | None:
+    """Return the smallest of the limits that the accounts name for something."""
+    argv = ["sacctmgr", "--noheader", "--parsable2", "show", *which, f"format={fields}"]
+    found = [int(word) for word in re.split(r"[|\s]", _said(argv)) if word.isdecimal()]
+    return min(found, default=None)
+
+
+def partitions() -> str:
+    """Return a sentence that names the partitions, empty when they are not known."""
+    names = dict.fromkeys(_said(["sinfo", "--noheader", "--format=%R"]).split())
+    return f" Here are: {', '.join(names)}." if names else ""
+
+
+def nodes_elsewhere() -> list[str]:
+    """Return the nodes that are other machines than this one, as far as Slurm says."""
+    lines = _said(["sinfo", "--noheader", "--Node", "--format=%N|%n|%o"]).splitlines()
+    nodes = [line.strip().split("|") for line in lines if line.count("|") == 2]  # noqa: PLR2004  # as asked
+    return list(dict.fromkeys(name for name, *places in nodes if not any(map(_is_here, places))))
+
+
+def _is_here(place: str) -> bool:
+    mine = socket.gethostname()
+    if place in {mine, mine.partition(".")[0], "localhost"}:
+        return True
+    try:
+        return ipaddress.ip_address(place).is_loopback
+    except ValueError:
+        return False
+
+
+def _said(argv: Sequence[str]) -> str:
+    try:
+        return run(argv, timeout=_TIMEOUT).stdout
+    except SchedulerError:
+        return ""
