@@ -24,7 +24,6 @@ _BY_CAUSE = {
     "never_started": "see its console with job.logs(), then job.retry()",
     "write_failed": "make room on that disk, then job.retry()",
     "no_workers": "ask for fewer with job.retry(processes_per_node=...)",
-    "held": "or job.cancel()",
 }
 _LIMIT_OF_MEMORY = re.compile(r"limit (\d[\d.]*\s*[KMGT]i?B?)\b")
 _LIMIT_OF_TIME = re.compile(r"limit [a-z ]*([\d.]+ (?:s|min|h))\b")
@@ -84,6 +83,8 @@ def fix(status: RowStatus, failure: Failure, asked: Mapping[str, Any]) -> str:
     cause = failure.cause
     if cause == "damaged":
         return "job.retry()"
+    if status is RowStatus.PENDING:
+        return failure.place
     if status is RowStatus.ERROR or failure.place == "max_failures":
         return MEND
     if status is RowStatus.CRASHED:

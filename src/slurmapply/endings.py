@@ -167,13 +167,15 @@ def was_cancelled(*, ran: bool) -> Failure:
 
 
 def waits_for(state: TaskState) -> Failure:
-    """Say what a row waits for that will not come by itself."""
-    held = "held by" in state.explanation
+    """Say what a row waits for that will not come by itself; its place is what to do about it."""
+    reason = state.reason or state.word
     said = state.explanation.replace("<id>", state.job_id).rstrip(".")
-    return Failure(
-        "held" if held else "never_started",
-        f"waits for Slurm job {state.job_id} ({state.reason or state.word}): {said}",
-    )
+    why_never, _, rest = said.partition(": job.cancel()")
+    if rest:
+        fix = f"job.cancel(){rest}"
+        return Failure("never_started", f"waits in vain ({reason}): {why_never}", place=fix)
+    fix = f"scontrol release {state.job_id}, or job.cancel()"
+    return Failure("held", f"waits in vain: its task is held ({reason})", place=fix)
 
 
 def _time_limit(end: TaskEnd) -> str:

@@ -167,14 +167,15 @@ class RunLeftovers:
             life,
             words.get(task) or words.get(None),
             last_line="" if started else self._last_line(task),
-            limit=self._limit(task),
+            limit=self._limit(),
             folder=str(self._disk.path),
         )
 
-    def _limit(self, task: int) -> float | None:
-        life = self._lives.get(task)
-        noted = life.started.get("limit") if life and life.started else None
-        limit: float | None = noted or self.view.asked.get("time_seconds")
+    def _limit(self) -> float | None:
+        """Give the time limit, which all tasks of a run have in common."""
+        starts = (life.started for life in self.view.lives if life.started)
+        noted = (start["limit"] for start in starts if start.get("limit"))
+        limit: float | None = next(noted, self.view.asked.get("time_seconds"))
         return limit
 
     def _last_line(self, task: int) -> str:
