@@ -14,7 +14,15 @@ import pytest
 from slurmapply import RowsFailedError, SlurmJob, slurm_map
 from slurmapply.advice import sentence
 from slurmapply.disk import FolderDisk, write_all
-from slurmapply.endings import TaskEnd, cause_of, most_telling, too_long, waits_for, why
+from slurmapply.endings import (
+    _MOST_TELLING,
+    TaskEnd,
+    cause_of,
+    most_telling,
+    too_long,
+    waits_for,
+    why,
+)
 from slurmapply.following import Follower
 from slurmapply.jobfolder import Life
 from slurmapply.lastwords import LastWords
@@ -72,6 +80,7 @@ CAUSES = [
     (TERM, "PREEMPTED", "preempted"),
     (TERM, "TIMEOUT", "time_limit"),
     (TERM, "DEADLINE", "time_limit"),
+    (TERM, "BOOT_FAIL", "node_failed"),
     (TERM, "NODE_FAIL", "node_failed"),
     (TERM, "COMPLETED", "stopped_early"),
     (TERM, None, "stopped_early"),
@@ -648,6 +657,14 @@ def test_a_printed_status_unpickles_nothing_of_anothers_folder() -> None:
     assert not Path("unpickled").exists()
 
 
+def test_every_cause_is_in_the_table_of_the_page() -> None:
+    page = (Path(__file__).parents[1] / "docs/states.md").read_text()
+    causes = {cause for _, _, cause in CAUSES}
+    assert causes == {*_MOST_TELLING}
+    for cause in causes:
+        assert f"\n| `{cause}` |" in page, cause
+
+
 def test_many_causes_are_cut_short() -> None:
     def each_its_own(x: int) -> int:
         raise type(f"Fault{x}", (Exception,), {})("no")
@@ -797,10 +814,12 @@ def test_a_task_that_is_killed_for_memory_as_a_whole(slurm_cluster: Cluster) -> 
     assert job.row(0).sentence.endswith(': job.retry(mem="60M")')
 
 
-@pytest.mark.slow
-@pytest.mark.slurm
-def test_a_task_that_reaches_its_time_limit(tmp_path: Path) -> None:
-    job = slurm_map(gated(tmp_path / "gate"), range(2), time="1m", **ONE)
-    job.wait(timeout=150)
+def test_a_task_that_reaches_its_time_limit(slurm_cluster: Cluster, tmp_path: Path) -> None:
+    job = slurm_map(gated(tmp_path / "gate"), range(2), time="5m", **ONE)
+    wait_until(lambda: begun(job))
+    # Slurm looks for tasks over their time twice a minute, and at once when it is changed.
+    soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 1))
+    slurm_cluster.run(["scontrol", "update", f"jobid={job.job_id}_0", f"EndTime={soon}"])
+    job.wait(timeout=90)
     assert set(job.errors()["row_cause"]) == {"time_limit"}
-    assert job.row(1).sentence.endswith('job.retry(time="2m")')
+    assert job.row(1).sentence.endswith(': job.retry(time="10m")')

@@ -374,7 +374,7 @@ class Follower:
             self._job["name"],
             state,
             {status.value: counts[status] for status in RowStatus if counts[status]},
-            dict(causes.most_common()),
+            dict(sorted(causes.items(), key=lambda item: (-item[1], item[0]))),
             sorted_queue(answer.tasks) if answer and asked else [],
             time.monotonic() - self._questions.answered_at if asked else 0.0,
             self._seconds_left(state),
