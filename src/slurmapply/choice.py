@@ -106,6 +106,22 @@ class Outcomes:
             return None
         return self.frames[reference >> 32], reference & 0xFFFFFFFF
 
+    def not_ok(self) -> list[int]:
+        """Give the rows whose outcome is not ok or missing, in order."""
+        rows = [row for row, reference in enumerate(self._chosen) if reference < 0]
+        for number, frame in enumerate(self.frames):
+            codes, base = frame.columns["status"], number << 32
+            if codes.count(OK_CODE) < len(codes):
+                pairs = enumerate(zip(frame.columns["row"], codes, strict=True))
+                rows += [
+                    row
+                    for index, (row, code) in pairs
+                    if code != OK_CODE
+                    and 0 <= row < len(self)
+                    and self._chosen[row] == base | index
+                ]
+        return sorted(rows)
+
     def reference(self, row: int) -> int:
         """Give a number by which rows sort in the order of their frames."""
         return self._chosen[row]

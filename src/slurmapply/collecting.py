@@ -6,16 +6,17 @@ import pickle
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from slurmapply.advice import next_steps
+from slurmapply.advice import MEND, raised
 from slurmapply.errors import FormatError, RowError, RowsFailedError
 from slurmapply.inputs import Params
+from slurmapply.leftovers import Leftovers
 from slurmapply.outcome import Failure
+from slurmapply.reasons import Reasons, damaged
 from slurmapply.records import read_lives
 from slurmapply.results import EMPTY, collection, results_table, rows_table
 from slurmapply.rows import ITEM
-from slurmapply.runview import why_unfinished
 from slurmapply.states import NOT_OK, OK_CODE, JobState, RowStatus
-from slurmapply.status import harmless
+from slurmapply.wording import first_line, harmless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -42,9 +43,11 @@ class RowReport:
     value
         What it returned, None when it did not.
     message, traceback, log
-        The error's text, its full traceback, what the row printed.
+        The exception's text, else the sentence; its full traceback; what the row printed.
     seconds, cpu_seconds, peak_mb, host, attempt
         How it ran.
+    sentence
+        Of a row that is not ok: what became of it, and what to do.
     """
 
     number: int
@@ -60,14 +63,15 @@ class RowReport:
     peak_mb: float | None
     host: str
     attempt: int
+    sentence: str = ""
 
     def __str__(self) -> str:
-        lines = [f"row {self.number}: {self.status}" + (f" ({self.cause})" if self.cause else "")]
+        lines = [self.sentence or f"row {self.number}: {self.status}"]
         lines += [f"  {name} = {value!r}" for name, value in self.parameters.items()]
         if self.status == RowStatus.OK:
             lines.append(f"  returned {self.value!r}")
-        lines += [harmless(text) for text in (self.traceback or self.message, self.log) if text]
-        return "\n".join(lines)
+        lines += [text for text in (self.traceback, self.log) if text]
+        return harmless("\n".join(lines))
 
 
 class Collector:
@@ -94,6 +98,8 @@ class Collector:
         self._job = job
         self._follower = follower
         self._parameters = parameters
+        self._leftovers = Leftovers(disk, job, follower)
+        self._reasons = Reasons(follower, self._leftovers)
         self._loaded: tuple[Frame, FrameValues] | None = None
 
     def value(self, row: int) -> Any:
@@ -128,11 +134,13 @@ class Collector:
         found = self._follower.outcomes.find(row)
         if found is not None and found[0].columns["status"][found[1]] != OK_CODE:
             try:
-                return status, self._values(found[0]).failure(found[1])
-            except FormatError as error:
-                return status, Failure("damaged", str(error))
+                return status, _shown(self._values(found[0]).failure(found[1]))
+            except FormatError:
+                return status, damaged(found[0].origin.file)
         if status in NOT_OK:
-            return status, Failure(*why_unfinished(self._disk, self._follower.run, row))
+            return status, _shown(self._leftovers.why(row))
+        if status is RowStatus.PENDING:
+            return status, _shown(self._leftovers.waiting(state))
         return status, Failure("", "")
 
     def error(self, row: int, state: JobState) -> RowError:
@@ -140,8 +148,7 @@ class Collector:
         status, failure = self.failure(row, state)
         exception = _unpickled(failure.exception)
         error = RowError(
-            f"row {row} ({self._parameters.shown(row)}): {failure.cause}: "
-            f"{harmless(failure.message)}",
+            self._reasons.told(row, status, failure, self._parameters.shown(row)),
             row=row,
             status=str(status),
             cause=failure.cause,
@@ -150,6 +157,10 @@ class Collector:
         )
         error.__cause__ = exception
         return error
+
+    def reasons(self, state: JobState) -> list[str]:
+        """Say for each cause how many rows there are, and tell of the first; unpickles nothing."""
+        return self._reasons.by_cause(state)
 
     def _values(self, frame: Frame) -> FrameValues:
         # Rows are read frame by frame: the latest one is all that is worth keeping.
@@ -201,21 +212,44 @@ class Collector:
         wanted = NOT_OK if not snapshot else NOT_OK - {RowStatus.UNFINISHED, RowStatus.CANCELLED}
         if self._follower.count(state)[0].get(RowStatus.OK, 0) == self._job["rows"]:
             return []
-        rows = range(self._job["rows"])
+        rows = self._follower.outcomes.not_ok()
         return [row for row in rows if self._follower.row_status(row, state) in wanted]
 
     def refusal(self, bad: Sequence[int], state: JobState) -> RowsFailedError:
         """Describe rows that are not ok, grouped by cause."""
         befell = {row: self.failure(row, state) for row in bad}
-        causes = _grouped({row: failure for row, (_, failure) in befell.items()})
-        steps = next_steps((status, failure.cause) for status, failure in befell.values())
+        steps = f"{MEND}; " if any(raised(*each) for each in befell.values()) else ""
         error = RowsFailedError(
-            f"{len(bad)} of {self._job['rows']} rows of {self._job['name']} are not ok: {causes}. "
-            f"Look with job.errors() or job.row({bad[0]}); {steps}; "
+            f"{len(bad)} of {self._job['rows']} rows of {self._job['name']} are not ok: "
+            f"{self._grouped(befell)}. Look with job.errors() or job.row({bad[0]}); {steps}"
             'take what is there with errors="keep".'
         )
         error.__cause__ = _unpickled(befell[bad[0]][1].exception)
         return error
+
+    def _grouped(self, befell: Mapping[int, tuple[RowStatus, Failure]]) -> str:
+        """Group rows by cause and place: messages of one fault differ (ids, values, sets)."""
+        groups: dict[tuple[RowStatus, str, str], list[int]] = {}
+        for row, (status, failure) in befell.items():
+            groups.setdefault((status, failure.cause, failure.place), []).append(row)
+        largest = sorted(groups.values(), key=lambda rows: -len(rows))
+        parts = [
+            f"{len(rows)} x {self._first_of_group(rows[0], *befell[rows[0]])}"
+            for rows in largest[:_SHOWN_CAUSES]
+        ]
+        left = len(largest) - _SHOWN_CAUSES
+        return "; ".join(parts) + (f"; and {left} more causes" if left > 0 else "")
+
+    def _first_of_group(self, row: int, status: RowStatus, failure: Failure) -> str:
+        if raised(status, failure):
+            said = first_line(failure.message)
+            return f"{failure.cause}: {said} (first: row {row})".replace(":  (", " (")
+        return f"{failure.cause}: {self._reasons.told(row, status, failure)}"
+
+    def _message(self, row: int, status: RowStatus, failure: Failure) -> str:
+        """Give an exception's own text, and of everything else the sentence."""
+        own = raised(status, failure) or not failure.cause
+        return failure.message if own else self._reasons.told(row, status, failure)
 
     # -- tables ----------------------------------------------------------------------------
 
@@ -297,7 +331,7 @@ class Collector:
             "row_number": bad,
             "row_status": [str(status) for status, _ in found],
             "row_cause": [failure.cause for _, failure in found],
-            "message": [failure.message for _, failure in found],
+            "message": [self._message(row, *each) for row, each in zip(bad, found, strict=True)],
             "traceback": [failure.traceback for _, failure in found],
         }
         params = self._parameters.params() or Params({}, self._job["rows"], None)
@@ -308,34 +342,23 @@ class Collector:
         status = self._follower.row_status(row, state)
         ok = status is RowStatus.OK
         _, failure = (status, Failure("", "")) if ok else self.failure(row, state)
+        sentence = self._reasons.told(row, status, failure) if failure.cause else ""
         seconds, cpu, peak, host, attempt = self._details(row, self._hosts())
         arguments = self._parameters.arguments(row)
         if ITEM in arguments:
             arguments["item"] = arguments.pop(ITEM)
         return RowReport(
             row, str(status), failure.cause, arguments, self.value(row) if ok else None,
-            failure.message, failure.traceback, log,
-            seconds, cpu, peak, host or "", attempt or 0,
+            self._message(row, status, failure), failure.traceback, log,
+            seconds, cpu, peak, host or "", attempt or 0, sentence,
         )  # fmt: skip
 
 
-def _grouped(failures: Mapping[int, Failure]) -> str:
-    """Group rows by cause and place: messages of one fault differ (ids, values, sets)."""
-    groups: dict[tuple[str, str], list[int]] = {}
-    for row, failure in failures.items():
-        groups.setdefault((failure.cause, failure.place), []).append(row)
-    largest = sorted(groups.values(), key=lambda rows: -len(rows))
-    parts = [
-        f"{len(rows)} x {_one_line(failures[rows[0]])} (first: row {rows[0]})"
-        for rows in largest[:_SHOWN_CAUSES]
-    ]
-    left = len(largest) - _SHOWN_CAUSES
-    return "; ".join(parts) + (f"; and {left} more causes" if left > 0 else "")
-
-
-def _one_line(failure: Failure) -> str:
-    lines = failure.message.strip().splitlines()
-    return harmless(f"{failure.cause}: {lines[0]}" if lines else failure.cause)
+def _shown(failure: Failure) -> Failure:
+    """Make a failure's texts harmless: what a row raised must not steer a terminal."""
+    texts = (failure.cause, failure.message, failure.traceback)
+    cause, message, traceback = map(harmless, texts)
+    return failure._replace(cause=cause, message=message, traceback=traceback)
 
 
 def _is_unread(value: Any) -> bool:

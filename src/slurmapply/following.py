@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
 from slurmapply.intents import Intent, read_intents
+from slurmapply.lastwords import LastWords
 from slurmapply.records import read_lives
 from slurmapply.rows import RowNumbers
 from slurmapply.runview import RunView, read_submission
 from slurmapply.schedulers.base import Answer, Phase, Scheduler
 from slurmapply.schedulers.local import is_here
+from slurmapply.schedulers.slurm_words import waits_in_vain
 from slurmapply.states import (
     OK_CODE,
     OVER,
@@ -25,7 +27,7 @@ from slurmapply.states import (
     RowStatus,
     job_state,
 )
-from slurmapply.status import JobStatus, sorted_queue
+from slurmapply.status import JobStatus, in_vain, sorted_queue
 from slurmapply.submitting import look_for_submission
 from slurmapply.survey import Survey
 
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
     from slurmapply.choice import Outcomes
     from slurmapply.disk import FolderDisk
+    from slurmapply.lastwords import Words
+    from slurmapply.schedulers.base import TaskState
 
 #: Until a shared disk surely shows what tasks wrote last: twice the longest default of NFS's
 #: directory attribute cache (acdirmax, 60 s); on a disk of this machine only the writers' time.
@@ -122,10 +126,12 @@ class Follower:
         self._job = job
         self._scheduler = functools.cache(scheduler)  # one remembers what it cannot be asked
         self._questions = Questions()
+        self._last_words = LastWords(scheduler)
         self._asked_of_run = -1
         self._ended_since: float | None = None
         self._settled: tuple[Intent, ...] = ()
-        self.survey = Survey(disk, job["uuid"], job["rows"])
+        second_look = {"second_look": 0.0} if is_here(disk.path.absolute()) else {}
+        self.survey = Survey(disk, job["uuid"], job["rows"], **second_look)
         self.run = self._view_run(0)
 
     @property
@@ -220,8 +226,8 @@ class Follower:
 
     def _judge(self, now: float) -> JobState:
         run = self.run
-        complete = self._all_read()
         self._ended_since = (self._ended_since or now) if run.ended else None
+        complete = self._all_read(now)
         return job_state(
             Evidence(
                 submitted=bool(run.submission or run.lives or not self._job["rows"]),
@@ -249,15 +255,23 @@ class Follower:
             return Presence.WAITING
         return Presence.ABSENT
 
-    def _all_read(self) -> bool:
+    def _all_read(self, now: float) -> bool:
         """Whether all outcomes files that tasks named at their end are here and read."""
         folder = jobfolder.run_folder(self.run.number)
-        return all(
-            self.survey.has_read(f"{folder}/{name}", size)
+        files = {
+            f"{folder}/{name}": size
             for view in self.run.latest
             if view.end is not None
             for name, size in view.end["files"].items()
-        )
+        }
+        if any(map(self.survey.damaged_at, files)) and self._may_heal(now):
+            return False
+        return all(self.survey.has_read(path, size) for path, size in files.items())
+
+    def _may_heal(self, now: float) -> bool:
+        """Whether what looks damaged may still be on its way; tasks sync before they end."""
+        since = self._ended_since
+        return self._within_grace(since, now) and now - (since or now) < _LOCAL_GRACE
 
     def _within_grace(self, since: float | None, now: float) -> bool:
         """Whether the disk may still show files of tasks that have ended since."""
@@ -268,6 +282,30 @@ class Follower:
             return now - since < _PROCESS_GRACE
         here = is_here(self._disk.path.absolute())
         return now - since < (_LOCAL_GRACE if here else _SHARED_GRACE)
+
+    def view_run(self, number: int) -> RunView:
+        """Give a run as the folder shows it, an earlier one too."""
+        return self.run if number == self.run.number else self._view_run(number)
+
+    def last_words(self, run: RunView) -> Words:
+        """Give what the batch system says of the tasks of a run that is over, by their number.
+
+        It is asked for this once, unless it was asked since the end.
+        """
+        heard = self._questions.answer if run.number == self.run.number else None
+        return self._last_words.of(run.submission, heard)
+
+    def waiting_in_vain(self, state: JobState) -> list[TaskState]:
+        """Give the tasks that are held or will never start, when no other is left."""
+        answer = self._questions.answer
+        if answer is None or state in OVER:
+            return []
+        alive = [task for task in answer.tasks if task.alive]
+        return alive if all(waits_in_vain(task.word, task.reason) for task in alive) else []
+
+    def note_in_vain(self, state: JobState) -> str:
+        """Say that a job waits for nothing, and what to do; empty for one that goes on."""
+        return in_vain(self._job["name"], self.waiting_in_vain(state))
 
     def tasks_have_ended(self) -> bool:
         """Whether every task has written its ``end``; rows are settled a moment before that."""
@@ -306,8 +344,8 @@ class Follower:
             row
             for view in self.run.latest
             if view.end is None
-            for row in view.running
-            if self.outcomes.last_run(row) < self.run.number
+            for row, record in view.running.items()
+            if record["record"] == "running" and self.outcomes.last_run(row) < self.run.number
         }
 
     def count(self, state: JobState) -> tuple[Counter[str], Counter[str]]:
@@ -347,7 +385,12 @@ class Follower:
             return RowStatus.PENDING
         return RowStatus.CANCELLED if self.run.cancelled else RowStatus.UNFINISHED
 
-    def status(self, state: JobState, read_log: Callable[[], dict[int, str]]) -> JobStatus:
+    def status(
+        self,
+        state: JobState,
+        read_log: Callable[[], dict[int, str]],
+        read_reasons: Callable[[], list[str]] = list,
+    ) -> JobStatus:
         """Put together what there is to say."""
         counts, causes = self.count(state)
         answer = self._questions.answer
@@ -356,14 +399,16 @@ class Follower:
             self._job["name"],
             state,
             {status.value: counts[status] for status in RowStatus if counts[status]},
-            dict(causes.most_common()),
+            dict(sorted(causes.items(), key=lambda item: (-item[1], item[0]))),
             sorted_queue(answer.tasks) if answer and asked else [],
             time.monotonic() - self._questions.answered_at
             if asked and self._questions.answered_at
             else 0.0,
             self._seconds_left(state),
-            self._note(answer if asked else None),
+            self._note(state, answer if asked else None),
+            self.outcomes.duplicates,
             read_log,
+            read_reasons,
         )
 
     def _seconds_left(self, state: JobState) -> float | None:
@@ -375,8 +420,8 @@ class Follower:
         left = len(self.run.rows) - settled
         return elapsed / float(settled) * left
 
-    def _note(self, answer: Answer | None) -> str:
+    def _note(self, state: JobState, answer: Answer | None) -> str:
         notes = [f"not everything could be read: {text}" for text in self.survey.damage]
-        if answer is not None and answer.error:
-            notes.append(answer.error)
+        if answer is not None:
+            notes += filter(None, (answer.error, self.note_in_vain(state)))
         return "\n".join(notes)

@@ -187,7 +187,11 @@ class SlurmJob:
         return self._status(self._follower.look())
 
     def _status(self, state: JobState) -> JobStatus:
-        return self._follower.status(state, lambda: self._consoles.of_tasks(_LOG_TAIL))
+        return self._follower.status(
+            state,
+            lambda: self._consoles.of_tasks(_LOG_TAIL),
+            lambda: self._collector.reasons(state),
+        )
 
     def wait(self, timeout: float | None = None) -> SlurmJob:
         """Wait until nothing of the job can still run.

@@ -12,7 +12,7 @@ import struct
 import zlib
 from array import array
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -148,22 +148,28 @@ class FileReader:
     ----------
     offset
         Where the next frame begins.
-    damaged_frames, damaged_bytes
-        Frames whose table is damaged; bytes behind a damaged header, which are given up.
+    damaged_bytes
+        Bytes behind a damaged header, which are given up.
     """
 
     origin: Origin
     uuid: bytes
     offset: int = 0
-    damaged_frames: int = 0
     damaged_bytes: int = 0
+    _bad_tables: dict[int, _Header] = field(default_factory=dict)
+
+    @property
+    def damaged_frames(self) -> int:
+        """Frames whose table is damaged, as far as is known now."""
+        return len(self._bad_tables)
 
     def read(self, file: BinaryIO, size: int) -> Iterator[Frame]:
         """Give the complete frames between `offset` and the file's `size`.
 
-        A bad header is looked at anew each time: NFS may show a file's new length before the
-        bytes that make it up.
+        A bad header and a bad table are looked at anew each time: NFS may show a file's new length
+        before the bytes that make it up.
         """
+        yield from self._read_again(file)
         self.damaged_bytes = 0
         while size - self.offset >= HEADER_SIZE:
             file.seek(self.offset)
@@ -173,11 +179,20 @@ class FileReader:
                 return
             if self.offset + header.size > size:
                 return  # its end is still being written, or was never: not done either way
-            frame = _read_table(file, self.origin, self.offset, header)
-            self.offset += header.size
+            place, self.offset = self.offset, self.offset + header.size
+            frame = _read_table(file, self.origin, place, header)
             if frame is None:
-                self.damaged_frames += 1
+                self._bad_tables[place] = header
             else:
+                yield frame
+
+    def _read_again(self, file: BinaryIO) -> Iterator[Frame]:
+        """Give the frames whose tables were bad before and are good now."""
+        for place, header in tuple(self._bad_tables.items()):
+            file.seek(place + HEADER_SIZE)
+            frame = _read_table(file, self.origin, place, header)
+            if frame is not None:
+                del self._bad_tables[place]
                 yield frame
 
 

@@ -11,7 +11,7 @@ from slurmapply.errors import UntrustedFolderError
 from slurmapply.inputs import Items, Params
 from slurmapply.pickles import BufferReader
 from slurmapply.rows import ABSENT, ITEM, RowReader, open_rows
-from slurmapply.status import harmless
+from slurmapply.wording import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -76,9 +76,13 @@ def wait(follower: Follower, name: str, timeout: float | None) -> JobState:
     """Wait for a job's end; Ctrl-C ends the waiting only, and says so."""
     state = JobState.UNKNOWN
     bar = Bar(name, len(follower.outcomes))
+    told = ""
     try:
         for state in looks(follower, timeout):
             bar.show(lambda state=state: follower.count(state)[0])  # type: ignore[misc]
+            if not told:
+                told = follower.note_in_vain(state)
+                bar.write(told)
     except KeyboardInterrupt:
         bar.close()
         sys.stderr.write(
@@ -131,6 +135,13 @@ class Bar:
         self._bar.set_postfix_str(f"{failed} failed" if failed else "", refresh=False)
         self._bar.n = ended
         self._bar.refresh()
+
+    def write(self, text: str) -> None:
+        """Write a line above the bar, or where the bar would be; nothing when there is none."""
+        if text and self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        elif text:
+            sys.stderr.write(f"{text}\n")
 
     def close(self) -> None:
         """Leave the bar as it stands."""

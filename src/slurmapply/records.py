@@ -163,6 +163,25 @@ class LifeView:
         return [(chunk, generation) for chunk, generation in self.stopping["chunks"]]
 
 
+#: A row that used so much of its task's time limit has no better chance in another task.
+_HOPELESS_SHARE = 0.8
+
+
+def never_fits(record: Mapping[str, Any]) -> bool:
+    """Whether an interrupted row needs more than the time limit of a task.
+
+    Examples
+    --------
+    >>> cut_short = {"cause": "time_limit", "limit": 600}
+    >>> never_fits({**cut_short, "seconds": 540}), never_fits({**cut_short, "seconds": 60})
+    (True, False)
+    """
+    if record.get("cause") != "time_limit":
+        return False
+    limit, seconds = float(record.get("limit") or 0), float(record["seconds"])
+    return 0 < _HOPELESS_SHARE * limit <= seconds
+
+
 def view_life(life: Life, data: bytes) -> LifeView:
     """Read the record of one life."""
     view = LifeView(life)
@@ -180,17 +199,6 @@ def view_life(life: Life, data: bytes) -> LifeView:
         elif kind == "end":
             view.end = record
     return view
-
-
-#: A row that used so much of its task's time limit cannot fit into it.
-_ALL_OF_IT = 0.8
-
-
-def never_fits(interrupted: Mapping[str, Any]) -> bool:
-    """Whether a row that its task's end interrupted needs more than the whole time limit."""
-    if interrupted["cause"] != "time_limit":
-        return False
-    return bool(interrupted["seconds"] >= _ALL_OF_IT * interrupted["limit"])
 
 
 def read_lives(disk: Disk, run: int) -> list[LifeView]:

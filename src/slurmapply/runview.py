@@ -1,4 +1,4 @@
-"""A run as the folder shows it, and why rows of it are left when nothing runs any more."""
+"""A run as the folder shows it."""
 
 from __future__ import annotations
 
@@ -66,37 +66,6 @@ class RunView:
         """Whether all tasks have ended; without a Slurm there is one task only."""
         tasks = 1 if self.submission and self.submission.kind != "slurm" else self.asked["tasks"]
         return bool(tasks) and sum(view.end is not None for view in self.latest) >= tasks
-
-
-def why_unfinished(disk: FolderDisk, run: RunView, row: int) -> tuple[str, str]:
-    """Say why a row is left though nothing can run it any more: cause and sentence."""
-    ran = any(row in view.running for view in run.lives)
-    if run.cancelled:
-        return "cancelled", f"the job was cancelled {'while' if ran else 'before'} this row ran"
-    given_up = {view.stopping["reason"]: view.stopping for view in run.lives if view.stopping}
-    if "load_failed" in given_up:
-        message = given_up["load_failed"]["message"]
-        return "load_failed", f"the function could not be loaded on the node: {message}"
-    if "write_failed" in given_up:
-        return "write_failed", given_up["write_failed"]["message"]
-    if not any(view.started for view in run.lives):
-        return "never_started", _why_never_started(disk, run)
-    if given_up:
-        return "stopped_early", f"its task was stopped by {', '.join(given_up)}"
-    return "killed", "its task ended without a word: it was killed, or its node died"
-
-
-def _why_never_started(disk: FolderDisk, run: RunView) -> str:
-    """Quote the last line of a task's console: the shell's or Slurm's reason."""
-    for task in range(run.asked["tasks"]):
-        text = disk.read(jobfolder.task_console(run.number, task)) or b""
-        lines = text.decode("utf-8", "replace").strip().splitlines()
-        if lines:
-            return f"its task ended before Python could start it: {lines[-1]}"
-    return (
-        "no task wrote a sign of life: Slurm never started one, or the nodes do not see "
-        f"{disk.path} (job.status() says what Slurm knows)"
-    )
 
 
 def read_submission(disk: FolderDisk, run: int) -> Submission | None:

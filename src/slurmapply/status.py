@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from slurmapply.states import FAILED, NOT_OK, JobState, RowStatus
+from slurmapply.wording import duration, harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurmapply.schedulers.base import TaskState
 
@@ -43,7 +44,11 @@ class JobStatus:
     seconds_left : float or None
         A guess from the rows that have ended.
     note : str
-        What to know besides: a batch system that does not answer, damaged files.
+        What to know besides: a batch system that does not answer, tasks that are held, damaged
+        files.
+    duplicates : int
+        Outcomes of rows that a run has run already, as after a task was thought dead and was not;
+        one of each row counts.
     """
 
     name: str
@@ -54,7 +59,9 @@ class JobStatus:
     age: float = 0.0
     seconds_left: float | None = None
     note: str = ""
+    duplicates: int = 0
     read_log: Callable[[], dict[int, str]] = field(default=dict, repr=False, compare=False)
+    read_reasons: Callable[[], list[str]] = field(default=list, repr=False, compare=False)
 
     @property
     def rows(self) -> int:
@@ -86,11 +93,16 @@ class JobStatus:
         """The last part of each task's consoles, by the task's number."""
         return self.read_log()
 
+    @property
+    def reasons(self) -> list[str]:
+        """For each cause, how many rows, and a sentence about the first with what to do."""
+        return self.read_reasons()
+
     def summary(self) -> str:
         """Give one line: ``9 rows: 5 ok, 1 failed (ValueError), 3 running; about 40 s left``."""
         parts = [f"{self.counts.get(RowStatus.OK, 0)} ok"]
         if self.failed:
-            parts.append(f"{self.failed} failed ({', '.join(self.causes)})")
+            parts.append(f"{self.failed} failed ({harmless(', '.join(self.causes))})")
         others = (RowStatus.RUNNING, RowStatus.PENDING, RowStatus.UNFINISHED, RowStatus.CANCELLED)
         parts += [f"{self.counts[each]} {each}" for each in others if self.counts.get(each)]
         left = f"; about {duration(self.seconds_left)} left" if self.seconds_left else ""
@@ -101,13 +113,16 @@ class JobStatus:
 
     def __str__(self) -> str:
         lines = [f"{self.name} is {self.state}. {self.summary()}"]
+        lines += [f"  {reason}" for reason in self.reasons]
         lines += [_queue_line(entry) for entry in self.queue[:_SHOWN_TASKS]]
         if len(self.queue) > _SHOWN_TASKS:
             lines.append(f"  ... and {len(self.queue) - _SHOWN_TASKS} more tasks")
         if self.completed:
             lines.append("Job completed or stopped.")
+        if self.duplicates:
+            lines.append(f"{self.duplicates} outcomes are second ones of their rows; one counts.")
         if self.note:
-            lines.append(self.note)
+            lines.append(harmless(self.note))
         lines += _log_lines(self.log)
         return "\n".join(lines)
 
@@ -122,7 +137,7 @@ def _queue_line(entry: Mapping[str, Any]) -> str:
     host = f" on {entry['host']}" if entry["host"] else ""
     reason = f" ({entry['reason']})" if entry["reason"] else ""
     words = f": {entry['explanation']}" if entry["explanation"] else ""
-    return f"  {entry['job_id']}{task}: {entry['state']}{host}{reason}{words}"
+    return harmless(f"  {entry['job_id']}{task}: {entry['state']}{host}{reason}{words}")
 
 
 def _log_lines(log: Mapping[int, str]) -> list[str]:
@@ -138,14 +153,6 @@ def _tail(text: str) -> str:
     return text[max(begin, len(text) - _LONGEST_LINE) :]
 
 
-def harmless(text: str) -> str:
-    """Show control characters as escapes: what a row printed must not steer a terminal."""
-    return "".join(
-        letter if letter.isprintable() or letter in "\n\t" else f"\\x{ord(letter):02x}"
-        for letter in text
-    )
-
-
 def sorted_queue(states: Iterable[TaskState]) -> list[dict[str, Any]]:
     """Give what the batch system says of tasks, those first that have something to say."""
     return [
@@ -154,27 +161,30 @@ def sorted_queue(states: Iterable[TaskState]) -> list[dict[str, Any]]:
     ]
 
 
+def in_vain(name: str, tasks: Sequence[TaskState]) -> str:
+    """Say that the tasks that are left do not start by themselves; empty when there are none."""
+    said = dict.fromkeys(
+        f"{_explained(task).rstrip('.') or 'is held'} ({task.reason or task.word})"
+        for task in tasks
+    )
+    if not said:
+        return ""
+    end = "" if "job.cancel()" in "".join(said) else " job.cancel() ends it."
+    return (
+        f"nothing of {name} starts by itself: Slurm job {tasks[0].job_id} {'; '.join(said)}.{end}"
+    )
+
+
+def _explained(state: TaskState) -> str:
+    return state.explanation.replace("<id>", state.job_id)
+
+
 def _queue_entry(state: TaskState) -> dict[str, Any]:
     return {
         "job_id": state.job_id,
         "task": state.task,
         "state": state.word,
         "reason": state.reason,
-        "explanation": state.explanation,
+        "explanation": _explained(state),
         "host": state.host,
     }
-
-
-def duration(seconds: float) -> str:
-    """Write a time for people: ``40 s``, ``12 min``, ``3.5 h``.
-
-    Examples
-    --------
-    >>> duration(40), duration(700), duration(12600)
-    ('40 s', '12 min', '3.5 h')
-    """
-    if seconds < 100:  # noqa: PLR2004  # two minutes read better as seconds
-        return f"{max(1, round(seconds))} s"
-    if seconds < 100 * 60:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import time
 from typing import TYPE_CHECKING
 
 from slurmapply import jobfolder
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from slurmapply.disk import Disk
+
+#: Before values whose checksum is wrong are read a second time: NFS may show a file's new length
+#: before its bytes.
+_SECOND_LOOK = 0.5
 
 
 class Survey:
@@ -28,10 +32,15 @@ class Survey:
         The job's; frames of another job are not ours, however they came here.
     rows
         Number of rows of the job.
+    second_look
+        Seconds after which damaged values are read again; 0 on a disk of this machine alone.
     """
 
-    def __init__(self, disk: Disk, uuid: str, rows: int) -> None:
+    def __init__(
+        self, disk: Disk, uuid: str, rows: int, *, second_look: float = _SECOND_LOOK
+    ) -> None:
         self._disk = disk
+        self._second_look = second_look
         self._uuid = bytes.fromhex(uuid)
         self._readers: dict[str, FileReader] = {}
         self.outcomes = Outcomes(rows)
@@ -75,13 +84,20 @@ class Survey:
         )
 
     def values(self, frame: Frame) -> FrameValues:
-        """Read the values of a frame.
+        """Read the values of a frame; what is damaged is read once more.
 
         Raises
         ------
         FormatError
             They are damaged; the frame's rows then count as not done.
         """
+        try:
+            return self._values(frame)
+        except FormatError:
+            time.sleep(self._second_look)
+        return self._values_or_discard(frame)
+
+    def _values_or_discard(self, frame: Frame) -> FrameValues:
         try:
             return self._values(frame)
         except FormatError:
@@ -99,9 +115,24 @@ class Survey:
 
     def verify(self) -> None:
         """Read all values once, so that rows whose values are damaged count as not done."""
-        for frame in tuple(self.outcomes.frames):
-            with contextlib.suppress(FormatError):
-                self.values(frame)
+        damaged = [frame for frame in self.outcomes.frames if self._is_damaged(frame)]
+        if damaged:
+            time.sleep(self._second_look)
+        for frame in damaged:
+            if self._is_damaged(frame):
+                self.outcomes.discard(frame)
+
+    def _is_damaged(self, frame: Frame) -> bool:
+        try:
+            self._values(frame)
+        except FormatError:
+            return True
+        return False
+
+    def damaged_at(self, path: str) -> bool:
+        """Whether a part of a file could not be read, at the last look."""
+        reader = self._readers.get(path)
+        return reader is not None and bool(reader.damaged_frames or reader.damaged_bytes)
 
     @property
     def damage(self) -> list[str]:

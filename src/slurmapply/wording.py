@@ -1,4 +1,4 @@
-"""How messages speak of what a user gave."""
+"""How messages speak: of what a user gave, of times, of text that others wrote."""
 
 from __future__ import annotations
 
@@ -34,3 +34,37 @@ def shown(value: Any) -> str:
     """
     line = " ".join(repr(value).split())
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
+
+
+def harmless(text: str) -> str:
+    """Show control characters as escapes: what a row printed must not steer a terminal."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else f"\\x{ord(letter):02x}"
+        for letter in text
+    )
+
+
+def duration(seconds: float) -> str:
+    """Write a time for people: ``40 s``, ``12 min``, ``3.5 h``.
+
+    Examples
+    --------
+    >>> duration(40), duration(700), duration(12600)
+    ('40 s', '12 min', '3.5 h')
+    """
+    if seconds < 100:  # noqa: PLR2004  # two minutes read better as seconds
+        return f"{max(1, round(seconds))} s"
+    if seconds < 100 * 60:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def first_line(text: str) -> str:
+    r"""Give the first line that says something.
+
+    Examples
+    --------
+    >>> first_line("\n boom\nat home")
+    'boom'
+    """
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")

@@ -25,6 +25,7 @@ _HELD_BY_SLURM = (
     "held by Slurm after failed starts: look at the consoles with job.logs(), then"
     " `scontrol release <id>`, or ask the cluster's staff."
 )
+_HELD_WORDS = ("REQUEUE_HOLD", "SPECIAL_EXIT")
 _WAITS_FOR_LIMIT = "waits until other jobs under the same limit have ended: nothing to do."
 _NEVER_STARTS = "will never start as it is: job.cancel(), then"
 _REASONS = {
@@ -260,6 +261,18 @@ def explain_reason(reason: str) -> str:
     if word.startswith(("QOS", "Assoc")):
         return next(text for kind, text in _LIMITS if re.search(kind, word))
     return ""
+
+
+def waits_in_vain(word: str, reason: str) -> bool:
+    """Whether a waiting task will not start by itself: it is held, or asks for what cannot be.
+
+    Examples
+    --------
+    >>> waits_in_vain("PENDING", "JobHeldUser"), waits_in_vain("PENDING", "Priority")
+    (True, False)
+    """
+    said = explain_reason(reason)
+    return word in _HELD_WORDS or "held by" in said or _NEVER_STARTS in said
 
 
 def explain_refusal(stderr: str, *, tasks: int | None = None, most_tasks: int | None = None) -> str:

@@ -1,0 +1,74 @@
+"""What becomes of rows that are not ok, said in sentences: of one row, and of a job by causes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slurmapply.advice import sentence
+from slurmapply.errors import FormatError
+from slurmapply.outcome import Failure
+from slurmapply.states import NOT_OK, OVER, JobState, RowStatus
+from slurmapply.wording import harmless
+
+if TYPE_CHECKING:
+    from slurmapply.following import Follower
+    from slurmapply.leftovers import Leftovers
+
+_SHOWN_CAUSES = 8
+
+
+class Reasons:
+    """Says in sentences why rows are not ok.
+
+    Parameters
+    ----------
+    follower, leftovers
+        What is known of the job; why rows are left.
+    """
+
+    def __init__(self, follower: Follower, leftovers: Leftovers) -> None:
+        self._follower = follower
+        self._leftovers = leftovers
+
+    def told(self, row: int, status: RowStatus, failure: Failure, shown: str = "") -> str:
+        """Say what became of a row, and what to do."""
+        return sentence(row, status, failure, self._leftovers.asked(row), shown=shown)
+
+    def by_cause(self, state: JobState) -> list[str]:
+        """Say for each cause how many rows there are, and tell of the first; unpickles nothing."""
+        groups: dict[tuple[RowStatus, str], list[int]] = {}
+        for row in self._follower.outcomes.not_ok():
+            status = self._status(row, state)
+            if status in NOT_OK:
+                groups.setdefault((status, self._cause(row)), []).append(row)
+        largest = sorted(groups.items(), key=lambda group: -len(group[1]))
+        lines = [
+            f"{len(rows)} x {harmless(cause)}: {self._told_of_first(rows[0], status)}"
+            for (status, cause), rows in largest[:_SHOWN_CAUSES]
+        ]
+        left = len(largest) - _SHOWN_CAUSES
+        return lines + ([f"... and {left} more causes"] if left > 0 else [])
+
+    def _status(self, row: int, state: JobState) -> RowStatus:
+        if state not in OVER and self._follower.outcomes.find(row) is None:
+            return RowStatus.PENDING  # or running: not our matter, and dear to find out
+        return self._follower.row_status(row, state)
+
+    def _cause(self, row: int) -> str:
+        found = self._follower.outcomes.find(row)
+        return found[0].cause(found[1]) if found else self._leftovers.why(row).cause
+
+    def _told_of_first(self, row: int, status: RowStatus) -> str:
+        found = self._follower.outcomes.find(row)
+        if found is None:
+            return self.told(row, status, self._leftovers.why(row))
+        try:
+            failure = self._follower.survey.values(found[0]).failure(found[1])
+        except FormatError:
+            failure = damaged(found[0].origin.file)
+        return self.told(row, status, failure)
+
+
+def damaged(file: str) -> Failure:
+    """Describe a row whose outcome is there and cannot be read."""
+    return Failure("damaged", f"has an outcome that cannot be read: {file} is damaged")
