@@ -341,7 +341,7 @@ def test_G_14_typos_that_only_slurm_knows_are_quoted(
         {"array": "1-3"}, {"output": "x"}, {"chdir": "/"}, {"wrap": "id"}, {"wait": True},
         {"parsable": True}, {"signal": "USR1"}, {"open-mode": "truncate"}, {"open_mode": "x"},
         {"comment": "a\nb"}, {"comment": "a\0b"}, {"foo bar": 1}, {"--qos": "x"}, {"q": "x"},
-        {"qos": object()}, {3: "x"}, {"": "x"}, "qos=x", ["qos"],
+        {"qos": {"a": 1}}, {3: "x"}, {"": "x"}, "qos=x", ["qos"],
     ],
     ids=str,
 )  # fmt: skip
