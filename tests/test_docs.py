@@ -428,3 +428,12 @@ def test_imports_keep_to_the_layers() -> None:
             used = imported_modules(path)
             wrong += [f"{path.name}: {name}" for name in used if home[name] not in allowed]
     assert not wrong
+
+
+def test_what_can_fail_is_shown_by_tests() -> None:
+    page = (ROOT / "docs/what-can-fail.md").read_text()
+    named = re.findall(r"(?m)\| ([A-Z]_\d\d(?:, [A-Z]_\d\d)*) \|$", page)
+    shown = {code for row in named for code in row.split(", ")}
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests/faults").glob("test_*.py"))
+    assert shown
+    assert sorted(shown - set(re.findall(r"def test_([A-Z]_\d\d)_", tests))) == []

@@ -148,6 +148,8 @@ class FileReader:
     ----------
     offset
         Where the next frame begins.
+    seen
+        The file's size when it was last read.
     damaged_bytes
         Bytes behind a damaged header, which are given up.
     """
@@ -155,6 +157,7 @@ class FileReader:
     origin: Origin
     uuid: bytes
     offset: int = 0
+    seen: int = 0
     damaged_bytes: int = 0
     _bad_tables: dict[int, _Header] = field(default_factory=dict)
 
@@ -170,7 +173,7 @@ class FileReader:
         before the bytes that make it up.
         """
         yield from self._read_again(file)
-        self.damaged_bytes = 0
+        self.seen, self.damaged_bytes = size, 0
         while size - self.offset >= HEADER_SIZE:
             file.seek(self.offset)
             header = _decode_header(file.read(HEADER_SIZE), self.uuid)

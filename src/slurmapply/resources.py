@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from slurmapply.schedulers.options import Options
 
 SCHEDULES = ("dynamic", "static")
+#: A row's attempts are counted in 16 bits, over all runs of its job.
+_MOST_RETRIES = 1000
 AUTO = "auto"
 #: What sbatch calls [type:]number; the type is the site's word.
 _GPUS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*:[1-9][0-9]*")
@@ -186,7 +188,13 @@ def check_max_failures(value: Any, name: str = "max_failures") -> int | str | No
 
 def check_retries(value: Any, name: str = "retries") -> int:
     """Give a number of further attempts."""
-    return check_count(value, name, minimum=0)
+    number = check_count(value, name, minimum=0)
+    if number > _MOST_RETRIES:
+        raise InvalidArgumentError(
+            f"{name}: {_MOST_RETRIES} at most, not {number}. What failed so often will fail again.",
+            argument=name,
+        )
+    return number
 
 
 def _as_given(value: Any, _name: str) -> Any:

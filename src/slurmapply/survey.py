@@ -77,11 +77,9 @@ class Survey:
             return new
 
     def has_read(self, path: str, size: int) -> bool:
-        """Whether a file was read up to a size, or given up before."""
+        """Whether a file was read when it had its last size; its end may be torn for ever."""
         reader = self._readers.get(path)
-        return not size or (
-            reader is not None and (reader.offset >= size or reader.damaged_bytes > 0)
-        )
+        return not size or (reader is not None and reader.seen >= size)
 
     def values(self, frame: Frame) -> FrameValues:
         """Read the values of a frame; what is damaged is read once more.
