@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytest_plugins = ["tests.slurm_fixtures"]
+pytest_plugins = ["tests.slurm_fixtures", "tests.shims"]
 
 
 @pytest.fixture(autouse=True)

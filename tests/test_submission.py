@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,17 +27,16 @@ from slurmapply import (
 )
 from slurmapply.disk import FolderDisk
 from slurmapply.intents import read_intents
+from tests.shims import DOWN, slurm_jobs, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.shims import Shims
     from tests.slurm_cluster import Cluster
 
 ITEMS = [-1, -2, -3]
 BOTH = pytest.mark.parametrize("backend", ["local", pytest.param("slurm", marks=pytest.mark.slurm)])
-DOWN = (
-    "echo 'slurm_load_jobs error: Unable to contact slurm controller (connect failure)' >&2;exit 1"
-)
 
 # What a session runs, until it is cut short at a step.
 SESSION = """
@@ -94,15 +92,6 @@ def session(step: str, how: str, backend: str) -> subprocess.CompletedProcess[st
     )  # fmt: skip
 
 
-def slurm_jobs(name: str) -> set[str]:
-    """Give the ids of all jobs that were ever submitted for a job of ours."""
-    lines = subprocess.run(
-        ["squeue", "-h", "--states=all", "-o", "%F %j"], check=True, capture_output=True, text=True
-    ).stdout.splitlines()
-    pairs = (line.split() for line in lines)
-    return {job_id for job_id, found in pairs if re.fullmatch(rf"{name}_[0-9a-f]{{6}}", found)}
-
-
 def go_on(backend: str, **keywords: Any) -> SlurmJob:
     """Do what a person does in a new session: look, and submit what is not submitted."""
     try:
@@ -112,43 +101,6 @@ def go_on(backend: str, **keywords: Any) -> SlurmJob:
     if job.status().state == "prepared":
         job.submit(**keywords)
     return job
-
-
-def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-class Shims:
-    """Commands before the real ones on PATH; each call is counted."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
-
-    def add(self, name: str, body: str) -> None:
-        """Put a command there; ``$real`` in its body is the real one."""
-        path = os.environ["PATH"].split(":")
-        real = shutil.which(name, path=":".join(p for p in path if p != str(self.folder)))
-        file = self.folder / name
-        file.write_text(f'#!/bin/bash\nreal={real}\necho >>"$0.calls"\n{body}\n')
-        file.chmod(0o755)
-
-    def remove(self, name: str) -> None:
-        (self.folder / name).unlink()
-
-    def calls(self, name: str) -> int:
-        log = self.folder / f"{name}.calls"
-        return log.stat().st_size if log.exists() else 0
-
-
-@pytest.fixture
-def shims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shims:
-    made = Shims(tmp_path / "bin")
-    monkeypatch.setenv("PATH", f"{made.folder}:{os.environ['PATH']}")
-    return made
 
 
 # Cut short at each step
@@ -230,15 +182,8 @@ def silence(shims: Shims) -> None:
     shims.add("sacct", DOWN)
 
 
-@pytest.fixture
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    from slurmapply.schedulers.slurm import SlurmScheduler
-
-    monkeypatch.setattr("slurmapply.backends.SlurmScheduler", lambda: SlurmScheduler(pauses=(0.0,)))
-
-
 @pytest.mark.slurm
-@pytest.mark.usefixtures("_impatient")
+@pytest.mark.usefixtures("impatient")
 def test_a_submission_that_nobody_answered_is_found_when_slurm_is_back(
     shims: Shims, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -281,7 +226,7 @@ def test_a_submission_that_nobody_answered_is_found_when_slurm_is_back(
 
 
 @pytest.mark.slurm
-@pytest.mark.usefixtures("_impatient")
+@pytest.mark.usefixtures("impatient")
 def test_a_forced_submission_leaves_nothing_to_an_earlier_one(
     slurm_cluster: Cluster, shims: Shims
 ) -> None:
@@ -307,7 +252,7 @@ def test_a_forced_submission_leaves_nothing_to_an_earlier_one(
 
 
 @pytest.mark.slurm
-@pytest.mark.usefixtures("_impatient")
+@pytest.mark.usefixtures("impatient")
 def test_a_refusal_leaves_no_doubt(shims: Shims) -> None:
     with pytest.raises(SubmissionError, match="that much memory") as caught:
         slurm_map(abs, ITEMS, job_name="cut", nodes=1, cpus_per_node=1, mem="999G")
@@ -321,7 +266,7 @@ def test_a_refusal_leaves_no_doubt(shims: Shims) -> None:
 
 
 @pytest.mark.slurm
-@pytest.mark.usefixtures("_impatient")
+@pytest.mark.usefixtures("impatient")
 def test_looking_for_a_submission_is_within_the_budget(shims: Shims) -> None:
     session("before sbatch", "killed", "slurm")
     shims.add("squeue", DOWN)
@@ -349,7 +294,7 @@ def test_waiting_for_what_was_never_submitted_says_so() -> None:
 
 
 @pytest.mark.slurm
-@pytest.mark.usefixtures("_impatient")
+@pytest.mark.usefixtures("impatient")
 def test_a_cancelled_attempt_is_not_submitted_again_but_retried(shims: Shims) -> None:
     session("before sbatch", "killed", "slurm")
     shims.add("squeue", DOWN)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class Facts:
     slurm_version: tuple[int, int]
     memory_limits: bool
     accounting: bool
-    settings: dict[str, str]
-    hidden: dict[str, str]
+    settings: dict[str, str] = field(default_factory=dict)
+    hidden: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -355,7 +355,8 @@ def _described(fields: Mapping[str, str], asked: Mapping[str, object]) -> Iterab
     memory = memory_per_node(fields)
     if memory:
         yield f"{memory} per node"
-    if "account" in asked and "Account" in fields:
+    # Where accounts are not checked, Slurm takes another for one that it does not know.
+    if "account" in asked and fields.get("Account", "(null)") != "(null)":
         yield f"account {fields['Account']}"
 
 

@@ -44,7 +44,7 @@ def most_tasks(said: str, *, qos: object = None) -> int | None:
     """
     if "job array specification" in said:
         return _largest_array()
-    if "QOS" in said and "SubmitJob" in said:
+    if re.search(r"QOS\w*SubmitJob", said):  # "accounting/QOS policy" stands in all of them
         return _smallest(["qos", *([str(qos)] if qos else [])], "MaxSubmitPU,MaxSubmitPA,GrpSubmit")
     if "SubmitJob" in said:
         return _smallest(["associations", f"users={getpass.getuser()}"], "MaxSubmit,GrpSubmit")
