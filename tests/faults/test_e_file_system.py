@@ -175,6 +175,19 @@ def test_E_05_an_error_that_shows_at_fsync_is_an_error(
     assert not list(own_folders.iterdir())
 
 
+def test_E_05_every_file_of_a_new_job_is_synced(monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync, synced = os.fsync, set()
+
+    def note(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    job = slurm_map(abs, [1], job_name="synced", submit=False)
+    files = [path for path in job.folder.rglob("*") if path.is_file()]
+    assert [path.name for path in files if path.stat().st_ino not in synced] == []
+
+
 def test_E_06_a_write_that_stops_short_is_an_error_and_leaves_nothing(own_folders: Path) -> None:
     program = """
 import resource, sys
@@ -591,7 +604,11 @@ def test_E_21_a_file_that_ends_at_any_byte_gives_the_rows_before(
     ends = first_frames(job)
     for size in range(len(whole)):
         path.write_bytes(whole[:size])
-        check_snapshot(again(job), {row for row, end in enumerate(ends) if end <= size})
+        good = {row for row, end in enumerate(ends) if end <= size}
+        seen = again(job)
+        counts = seen.status().counts
+        assert counts.get("ok", 0) + counts.get("error", 0) == len(good), size
+        check_snapshot(seen, good)
 
 
 def test_E_21_a_bit_that_flipped_anywhere_never_gives_a_wrong_value(

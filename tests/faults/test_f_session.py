@@ -206,9 +206,8 @@ def test_F_04_a_submission_whose_id_was_never_noted_runs_each_row_once(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(FolderDisk, "publish", die_before)
         slurm_apply(noted, params, job_name="orphan", slurm_options={"hold": True}, **ONE)
-    (orphan,) = slurm_cluster.run(
-        ["squeue", "-h", "-o", "%F %j"]
-    ).split("orphan")[0].split()[-1:]  # fmt: skip
+    queue = slurm_cluster.run(["squeue", "-h", "-o", "%F %j"]).splitlines()
+    (orphan,) = [line.split()[0] for line in queue if " orphan_" in line]
     job = SlurmJob.open("orphan")
     assert (job.job_id, job.status().state) == (None, "prepared")
     job.submit(slurm_options={"hold": None})
@@ -231,9 +230,9 @@ def test_F_04_a_job_that_runs_without_a_note_is_found_by_its_tasks(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(FolderDisk, "publish", die_before)
-        slurm_map(abs, [-1, -2], job_name="orphan", **ONE)
-    wait_until(lambda: SlurmJob.open("orphan").job_id is not None)
-    job = SlurmJob.open("orphan")
+        slurm_map(abs, [-1, -2], job_name="stray", **ONE)
+    wait_until(lambda: SlurmJob.open("stray").job_id is not None)
+    job = SlurmJob.open("stray")
     with pytest.raises(JobAliveError, match="submitted already"):
         job.submit()
     assert job.results() == [1, 2]

@@ -262,16 +262,18 @@ def test_I_10_a_row_can_submit_a_job_of_its_own(slurm_cluster: Cluster, own_fold
     def submit_more(x: int) -> list[str]:
         from slurmapply import slurm_map
 
+        os.environ["SLURM_CPU_BIND"] = "mask_cpu:0x1"
+
         def seen(_: int) -> str:
-            names = ("SLURM_CPUS_PER_TASK", "SLURM_ARRAY_TASK_COUNT")
-            return " ".join(os.environ[name] for name in names)
+            names = ("SLURM_CPUS_PER_TASK", "SLURM_ARRAY_TASK_COUNT", "SLURM_CPU_BIND")
+            return " ".join(os.environ.get(name, "-") for name in names)
 
         inner = slurm_map(seen, [1, 2], job_name=f"inner{x}", nodes=2, cpus_per_node=1)
         return list(inner.results())
 
     job = slurm_map(submit_more, [7], job_name="outer", nodes=1, cpus_per_node=2,
                     processes_per_node=1)  # fmt: skip
-    assert job.results() == [["1 2", "1 2"]]
+    assert job.results() == [["1 2 -", "1 2 -"]]
 
 
 def test_I_11_what_is_asked_for_beats_the_users_variables(
