@@ -45,14 +45,22 @@ class TaskRecord:
     life: Life
     _torn: bool = False
 
-    def start(self, workers: int, limit: float | None = None) -> None:
-        """Append the first record: who and where this life is, and its time limit in seconds."""
+    def start(self, workers: int, limit: float | None = None, pid: int | None = None) -> None:
+        """Append the first record: who and where this life is, and its time limit in seconds.
+
+        Parameters
+        ----------
+        workers, limit
+            Of the task.
+        pid
+            Of its main process; None: it is this one.
+        """
         self.append(
             "started",
             time=time.time(),
             host=os.uname().nodename,
             node=os.environ.get("SLURMD_NODENAME", ""),
-            pid=os.getpid(),
+            pid=pid or os.getpid(),
             python=".".join(map(str, sys.version_info[:3])),
             workers=workers,
             limit=limit,

@@ -146,9 +146,9 @@ class Desk:
                     return 1
         return 0
 
-    def do_start(self, workers: int, limit: float | None) -> None:
-        """Write the record of the start."""
-        self._record.start(workers, limit)
+    def do_start(self, workers: int, limit: float | None, pid: int) -> None:
+        """Write the record of the start; the process that it names is the supervisor."""
+        self._record.start(workers, limit, pid)
 
     def do_take(self) -> dict[str, Any]:
         """Claim more rows."""

@@ -125,7 +125,8 @@ class Supervisor:
         self._listen()
         adopt_orphans()
         self._clerk = self._hire_clerk()
-        self._clerk.ask("start", workers=self._crew.size, limit=self._time.limit)
+        size, limit = self._crew.size, self._time.limit
+        self._clerk.ask("start", workers=size, limit=limit, pid=os.getpid())
         if stop:
             self._note_signal(signal.Signals[f"SIG{stop.removeprefix('SIG')}"], None)
         else:
