@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 #: Slurm may warn up to 60 s earlier than it was asked to, 90 s at most (sbatch(1), --signal).
 _EARLIEST_WARNING = 90 + 60 + 10
+#: Of shorter limits nobody is warned (schedulers/options, warning_signal).
+_SHORTEST_WARNED = 300
 #: The controller ends a task at its limit or up to 30 s later, never much earlier.
 _EARLIEST_END = 5
 #: slurm.conf(5): KillWait, seconds between SIGTERM and SIGKILL.
 _KILL_WAIT = 30
 _CONFIGURATIONS = ("/etc/slurm/slurm.conf", "/run/slurm/conf/slurm.conf")
-
-
 #: How long before Slurm's SIGKILL the last rows are ended, so that the last words are written.
 _LAST_WORDS = 2.0
 _LAST_MOMENT = 0.5
@@ -103,7 +103,7 @@ def is_near(limit: float | None, age: float, *, warning: bool) -> bool:
     """
     if limit is None:
         return False
-    early = min(_EARLIEST_WARNING, limit) if warning else _EARLIEST_END
+    early = _EARLIEST_WARNING if warning and limit > _SHORTEST_WARNED else _EARLIEST_END
     return age >= limit - early
 
 
