@@ -1,4 +1,4 @@
-"""Many rows on a Slurm that is not left in peace: is a row lost, or wrong, or computed for nothing?
+"""Many rows on a Slurm that is not left in peace: none may be lost or wrong.
 
 Four tasks of two workers run rows of 40 ms. Meanwhile, every 0.3 s, something is done to them that
 a seeded generator chooses: workers, supervisors and clerks are killed or frozen, tasks are warned

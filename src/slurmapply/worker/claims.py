@@ -200,15 +200,26 @@ class Claims:
             if view.life != self._life:
                 yield from view.held
 
+    def owned(self) -> list[tuple[int, int]]:
+        """Read from the disk which claims this very life holds, also some that it does not know of.
+
+        The reply to a claim may be lost with the process that made it.
+        """
+        owners = self._owners(self._taken())
+        return [claim for claim, owner in owners if owner == self._life]
+
     def _own_before(self, taken: dict[int, int]) -> Iterator[tuple[int, int]]:
         """Claims of this task's earlier lives: they are over, as Slurm started this one later."""
-        if not self._life.life:
-            return
+        if self._life.life:
+            for claim, owner in self._owners(taken):
+                if owner[:2] == self._life[:2] and owner.life < self._life.life:
+                    yield claim
+
+    def _owners(self, taken: dict[int, int]) -> Iterator[tuple[tuple[int, int], Life]]:
         for chunk, generation in taken.items():
             name = jobfolder.claim(self._run.number, chunk, generation)
-            owner = Life(*json.loads(self._disk.read(name) or b"{}").get("life", ("", -1, -1)))
-            if owner[:2] == self._life[:2] and owner.life < self._life.life:
-                yield chunk, generation
+            token = json.loads(self._disk.read(name) or b"{}")
+            yield (chunk, generation), Life(*token.get("life", ("", -1, -1)))
 
     def _rows_in_workers(self, lives: Iterable[LifeView]) -> set[int]:
         """Rows that still run in tasks that are stopping; those of this task's past are free."""

@@ -174,6 +174,8 @@ class Desk:
         chunks: list[list[int]],
         rows: list[list[int]],
         outcomes: list[str],
+        *,
+        replaced: bool,
     ) -> dict[str, Any]:
         """Give up what is held; says whether the run was cancelled.
 
@@ -185,6 +187,8 @@ class Desk:
                 self._disk.sync_file(name)
         held = {(chunk, generation) for chunk, generation in chunks}
         held.update(self._claims.waiting, self._claims.inherited)
+        if replaced:
+            held.update(self._claims.owned())
         self._record.stop(
             reason,
             message,

@@ -184,6 +184,7 @@ class Supervisor:
         elif kind == NOT_LOADED:
             self._stop_early("load_failed", worker.page.text)
         elif kind == NOT_WRITTEN:
+            worker.drop_group()  # its rows are not done, and no fault of theirs is to be told
             self._stop_early("write_failed", worker.page.text)
 
     def _take_back(self, worker: Worker, report: Report) -> None:
@@ -397,6 +398,7 @@ class Supervisor:
             chunks=[*self._pool.held.items(), *self._waiting],
             rows=[(self._run.rows[p], worker.attempt_at(p)) for worker, p in begun],
             outcomes=[worker.outcomes for worker in self._crew],
+            replaced=self._clerks > 1,
         )
 
     def _end(self) -> None:
