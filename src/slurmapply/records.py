@@ -108,6 +108,8 @@ class LifeView:
         Its first record, or None.
     running
         Rows that ran for more than two seconds, with their latest record.
+    interrupted
+        Attempts of rows that ended without an outcome.
     stopping
         The record that it wrote before it let its last rows finish, or None.
     end
@@ -117,6 +119,7 @@ class LifeView:
     life: Life
     started: dict[str, Any] | None = None
     running: dict[int, dict[str, Any]] = field(default_factory=dict)
+    interrupted: list[dict[str, Any]] = field(default_factory=list)
     stopping: dict[str, Any] | None = None
     end: dict[str, Any] | None = None
 
@@ -144,11 +147,11 @@ def never_fits(record: Mapping[str, Any]) -> bool:
 
     Examples
     --------
-    >>> cut_short = {"record": "interrupted", "cause": "time_limit", "limit": 600}
+    >>> cut_short = {"cause": "time_limit", "limit": 600}
     >>> never_fits({**cut_short, "seconds": 540}), never_fits({**cut_short, "seconds": 60})
     (True, False)
     """
-    if record.get("record") != "interrupted" or record.get("cause") != "time_limit":
+    if record.get("cause") != "time_limit":
         return False
     limit, seconds = float(record.get("limit") or 0), float(record["seconds"])
     return 0 < _HOPELESS_SHARE * limit <= seconds
@@ -161,8 +164,11 @@ def view_life(life: Life, data: bytes) -> LifeView:
         kind = record["record"]
         if kind == "started":
             view.started = record
-        elif kind in ("running", "interrupted"):
+        elif kind == "running":
             view.running[record["row"]] = record
+        elif kind == "interrupted":
+            view.interrupted.append(record)
+            view.running.pop(record["row"], None)
         elif kind == "stopping":
             view.stopping = record
         elif kind == "end":
