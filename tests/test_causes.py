@@ -156,7 +156,6 @@ def test_what_is_said_of_a_task_that_never_began() -> None:
         ({"limit": 0}, False),
         ({"cause": "SIGKILL"}, False),
         ({"cause": "stopped"}, False),
-        ({"record": "running"}, False),
     ],
 )
 def test_a_row_longer_than_the_limit_is_hopeless(
@@ -676,6 +675,22 @@ def test_many_causes_are_cut_short() -> None:
     reasons = job.status().reasons
     assert len(reasons) == 9
     assert reasons[-1] == "... and 4 more causes"
+
+
+def test_rows_whose_later_outcome_is_ok_are_ok() -> None:
+    lab = Lab(Told(answer(said("COMPLETED", 0))))
+    survey = Survey(lab.disk, UUID.hex(), 4)
+    for number, status in enumerate((RowStatus.CRASHED, RowStatus.OK)):
+        builder = FrameBuilder(UUID)
+        for row in range(3):
+            if status is RowStatus.OK and row < 2:
+                builder.add(row, 2, KIND_INT, row, Measures())
+            elif status is not RowStatus.OK:
+                builder.add_failure(row, 1, status, Failure("SIGSEGV", ""), Measures())
+        with lab.disk.create(f"run_0/outcomes_0_{number}_0_ab.rec") as file:
+            write_all(file.fileno(), builder.take())
+    survey.update([0])
+    assert survey.outcomes.not_ok() == [2, 3]
 
 
 def test_rows_that_are_not_ok_are_found_quickly() -> None:

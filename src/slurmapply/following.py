@@ -344,8 +344,8 @@ class Follower:
             row
             for view in self.run.latest
             if view.end is None
-            for row, record in view.running.items()
-            if record["record"] == "running" and self.outcomes.last_run(row) < self.run.number
+            for row in view.running
+            if self.outcomes.last_run(row) < self.run.number
         }
 
     def count(self, state: JobState) -> tuple[Counter[str], Counter[str]]:

@@ -104,8 +104,8 @@ class RunLeftovers:
         self._lives = {life.life.task: life for life in view.latest}
         self._records: dict[int, list[Mapping[str, Any]]] = {}
         for life in view.lives:
-            for row, record in life.running.items():
-                self._records.setdefault(row, []).append(record)
+            for record in (*life.running.values(), *life.interrupted):
+                self._records.setdefault(record["row"], []).append(record)
         self._claims: dict[int, int] | None = None
         self._owners: dict[int, int | None] = {}
         self._failures: dict[int | None, Failure] = {}
