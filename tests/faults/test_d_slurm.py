@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from slurmapply import SlurmJob, SubmissionError, SubmissionUnknownError, slurm_call, slurm_map
+from slurmapply.schedulers.local import unshared_file_system
 from tests.shims import DOWN, REAL, TIMED_OUT, gated, slurm_jobs, wait_until
+from tests.test_submission import session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -497,3 +501,122 @@ def test_D_23_a_controller_that_lost_a_job(private_cluster: MakeCluster) -> None
     assert job.row(0).cause == "never_started"
     assert "Slurm never started one" in str(job.row(0).message)
     assert job.retry(slurm_options={"begin": None}).results() == [1, 2]
+
+
+# What leaks in from outside
+
+
+def test_I_10_a_job_is_submitted_from_inside_another(
+    slurm_cluster: Cluster, own_folders: Path
+) -> None:
+    program = own_folders / "inner.py"
+    program.write_text(
+        "import os\n"
+        "from slurmapply import slurm_map\n"
+        "def f(x):\n"
+        "    names = ('SLURM_CPU_BIND', 'SLURM_ARRAY_TASK_ID', 'SLURM_MEM_PER_NODE')\n"
+        "    return x, [os.environ.get(name) for name in names]\n"
+        "job = slurm_map(f, [1, 2], job_name='inner', nodes=2, cpus_per_node=1, mem='50M')\n"
+        "print(job.results())\n"
+    )
+    leaks = "SLURM_CPU_BIND=quiet,SBATCH_ARRAY_INX=0-99,SBATCH_TIMELIMIT=1,SBATCH_EXCLUSIVE=1"
+    text = slurm_cluster.run(
+        ["sbatch", "--parsable", "--wait", "--array=7-7", "--cpus-per-task=3", "--mem=300M",
+         f"--export=ALL,{leaks}", "--output=outer.out",
+         f"--wrap={sys.executable} {program}"],
+        timeout_seconds=60,
+    )  # fmt: skip
+    assert text.strip().isdigit()
+    said = Path("outer.out").read_text()
+    row = r"\[None, '[01]', '50'\]\)"
+    assert re.search(rf"\[\(1, {row}, \(2, {row}\]", said), said
+
+
+def test_I_11_the_users_own_defaults_do_not_beat_ours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {
+        "SBATCH_ARRAY_INX": "0-99", "SBATCH_JOB_NAME": "theirs", "SBATCH_TIMELIMIT": "1",
+        "SBATCH_OUTPUT": "/nowhere/x", "SBATCH_PARTITION": "urgent",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    standing = slurm_map(abs, [-1], job_name="standing", **ONE)
+    # The partition is a standing choice, and stays; what nobody chose for this job does not.
+    assert "partition urgent, time limit 1:00:00" in capsys.readouterr().out
+    ours = slurm_map(abs, [-1], job_name="ours", partition="main", **ONE)
+    assert "partition main" in capsys.readouterr().out
+    assert (standing.results(), ours.results()) == ([1], [1])
+
+
+# A folder that the nodes do not see
+
+SINFO = """case "$*" in *--Node*) printf '%s\\n' {nodes};; *) exec "$real" "$@";; esac"""
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        ("'n1|n1|10.0.0.1' 'n2|n2|10.0.0.2'", "2 nodes are elsewhere"),
+        ("'n1|n1|10.0.0.1' 'n2|localhost|127.0.0.1'", "node n1 is elsewhere"),
+        ("'n1|n1|127.0.0.1' 'n2|n2|::1'", None),
+        ("", None),
+    ],
+)
+def test_E_23_a_folder_on_a_disk_of_this_machine_alone_is_told_at_once(
+    shims: Shims, capsys: pytest.CaptureFixture[str], nodes: str, said: str | None
+) -> None:
+    shims.add("sinfo", SINFO.format(nodes=nodes))
+    job = slurm_map(abs, [-1], **ONE)
+    lines = capsys.readouterr().out.splitlines()
+    if said is None:
+        assert len(lines) == 2
+    else:
+        assert lines[2].startswith("warning: the job folder is on a disk of this machine alone (")
+        assert said in lines[2]
+        assert "jobs_folder=" in lines[2]
+    assert shims.calls("sinfo") == 1
+    assert job.results() == [1]
+
+
+def test_E_23_nodes_of_this_machine_see_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert slurm_map(abs, [-1], **ONE).results() == [1]
+    assert "warning" not in capsys.readouterr().out
+
+
+def test_E_23_sinfo_is_not_asked_about_a_shared_disk(
+    shims: Shims, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shims.add("sinfo", SINFO.format(nodes="'n1|n1|10.0.0.1'"))
+    monkeypatch.setattr("slurmapply.schedulers.local._file_system", lambda _: "nfs4")
+    slurm_map(abs, [-1], **ONE).wait()
+    monkeypatch.undo()
+    assert shims.calls("sinfo") == 0
+    assert "warning" not in capsys.readouterr().out
+
+
+def test_E_23_a_file_server_of_its_own_is_no_lonely_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "etab"
+    table.write_text(f"{tmp_path}\t10.0.0.0/24(rw,sync)\n")
+    assert unshared_file_system(tmp_path / "x")
+    monkeypatch.setattr("slurmapply.schedulers.local._EXPORTS", (str(table),))
+    assert unshared_file_system(tmp_path / "x") == ""
+    assert unshared_file_system(tmp_path.parent)
+
+
+# The session itself
+
+
+def test_F_03_ctrl_c_while_submitting() -> None:
+    done = session("before sbatch", "interrupted", "slurm")
+    assert done.returncode == 9
+    assert SlurmJob.open("cut").submit().results() == [1, 2, 3]
+
+
+def test_F_04_a_session_that_dies_before_it_wrote_down_the_id() -> None:
+    before = slurm_jobs("cut")
+    assert session("after sbatch", "killed", "slurm").returncode == 9
+    job = SlurmJob.open("cut")
+    assert job.results() == [1, 2, 3]
+    assert slurm_jobs("cut") - before == {job.job_id}

@@ -258,6 +258,8 @@ def explain_reason(reason: str) -> str:
         )
     if "launch failed" in reason:
         return _HELD_BY_SLURM
+    if "in held state" in reason:
+        return "was requeued and is held: `scontrol release <id>` lets it start."
     if word.startswith(("QOS", "Assoc")):
         return next(text for kind, text in _LIMITS if re.search(kind, word))
     return ""
