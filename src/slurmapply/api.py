@@ -263,7 +263,8 @@ def slurm_apply(
     _check_function(f, params)
     rows = read_params(params)
     absent = {name for name, cells in rows.columns.items() if any(c is ABSENT for c in cells)}
-    check_call(f, list(rows.columns), sometimes_absent=absent, more_args=arguments)
+    if rows.columns or rows.length:  # an empty list lacks nothing
+        check_call(f, list(rows.columns), sometimes_absent=absent, more_args=arguments)
     return _make("apply", f, rows, given)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -175,8 +176,9 @@ class Follower:
         return bool(self.survey.update(range(latest + 1)))
 
     def _latest_run(self) -> int:
-        numbers = map(jobfolder.parse_run, self._disk.names("."))
-        return max((number for number in numbers if number is not None), default=0)
+        numbers = set(map(jobfolder.parse_run, self._disk.names(".")))
+        # One after the other: what lies there beyond a gap is no run of ours.
+        return next(number for number in itertools.count() if number + 1 not in numbers)
 
     def _view_run(self, number: int) -> RunView:
         asked = jobfolder.read_run(self._disk, number)
@@ -345,7 +347,7 @@ class Follower:
             for view in self.run.latest
             if view.end is None
             for row in view.running
-            if self.outcomes.last_run(row) < self.run.number
+            if row < len(self.outcomes) and self.outcomes.last_run(row) < self.run.number
         }
 
     def count(self, state: JobState) -> tuple[Counter[str], Counter[str]]:

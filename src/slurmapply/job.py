@@ -18,6 +18,7 @@ from slurmapply.disk import FolderDisk
 from slurmapply.errors import (
     InvalidArgumentError,
     JobAliveError,
+    JobFolderError,
     RowsFailedError,
     SlurmApplyError,
     SubmissionError,
@@ -602,12 +603,30 @@ class SlurmJob:
         if state in OVER:
             print(f"{self.name}: nothing to cancel, it is {state}")  # noqa: T201
             return
-        self._disk.publish(jobfolder.cancelled(run.number), b"")
+        # What it names is ended in your name: it may be a process of yours.
+        self._disk.open_trusted(jobfolder.JOB).close()
+        unmarked = self._mark_cancelled(run.number)
         if run.submission:
             scheduler_for(run.submission.kind).cancel(run.submission)
         self._follower.expect_change()
         done = len(self) - self._follower.status(state, dict).counts.get(RowStatus.PENDING, 0)
         print(f"{self.name}: cancelled; {done} of {len(self)} rows had begun or ended")  # noqa: T201
+
+        if unmarked is not None:
+            raise JobFolderError(
+                f"{self.name}: its tasks were told to end, but that could not be written down in "
+                f"{self._folder}: {unmarked}. A task that starts later may begin rows: cancel "
+                "again when the disk takes files.",
+                path=self._folder,
+            ) from unmarked
+
+    def _mark_cancelled(self, run: int) -> OSError | None:
+        """Write the mark; gives why it could not be, for its tasks are to be ended all the same."""
+        try:
+            self._disk.publish(jobfolder.cancelled(run), b"")
+        except OSError as error:
+            return error
+        return None
 
     def end_tasks(self) -> None:
         """Wait until no task is left of a job that is over, ending those that are not needed.

@@ -228,6 +228,8 @@ def _decode_header(data: bytes, uuid: bytes) -> _Header | None:
 
 
 def _read_table(file: BinaryIO, origin: Origin, offset: int, header: _Header) -> Frame | None:
+    if header.table != _table_length(header):
+        return None
     data = file.read(header.table + header.causes)
     if zlib.crc32(data) != header.table_checksum:
         return None
@@ -235,6 +237,15 @@ def _read_table(file: BinaryIO, origin: Origin, offset: int, header: _Header) ->
     causes = json.loads(data[header.table :])
     place = (header.size - header.values, header.values)
     return Frame(origin, offset, header.size, columns, causes, place, header.values_checksum)
+
+
+def _table_length(header: _Header) -> int:
+    """How long the table must be; a forged number of rows must not become gigabytes."""
+    lengths = (
+        array(code).itemsize * (1 if header.constant >> bit & 1 and name != "slot" else header.rows)
+        for bit, (name, code) in enumerate(COLUMNS)
+    )
+    return sum(lengths)
 
 
 def _decode_columns(table: bytes, header: _Header) -> dict[str, array[Any]]:

@@ -208,8 +208,8 @@ def write_job(
     uuid = secrets.token_hex(16)
     script = plan.script(name, uuid)
     beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.new")
-    _make(beside)
     try:
+        _make(beside)
         disk = FolderDisk(beside)
         _write_work(disk, work)
         disk.write(jobfolder.WORKER, pack_worker())
@@ -223,6 +223,8 @@ def write_job(
             os.rename(beside, folder)  # noqa: PTH104  # Path.rename is the same, less plainly
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
+        if _is_job(folder, uuid):
+            return  # the reply was lost on its way (rename(2), "BUGS")
         if folder.exists():
             raise JobExistsError(
                 f"{folder} exists: another session made it a moment ago.", path=folder
@@ -235,6 +237,12 @@ def write_job(
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
+
+
+def _is_job(folder: Path, uuid: str) -> bool:
+    with contextlib.suppress(JobFolderError):
+        return bool(jobfolder.read_job(FolderDisk(folder))["uuid"] == uuid)
+    return False
 
 
 def _make(folder: Path) -> None:

@@ -13,7 +13,7 @@ from slurmapply import jobfolder
 from slurmapply.rows import RowNumbers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from slurmapply.disk import Disk
     from slurmapply.jobfolder import Life
@@ -159,7 +159,7 @@ class LifeView:
         """The latest attempt of each row that is named here."""
         found = {row: record["attempt"] for row, record in self.running.items()}
         if self.stopping is not None:
-            named = zip(self.stopping["rows"], self.stopping["attempts"], strict=False)
+            named = zip(self.stopping["rows"], self.stopping.get("attempts", ()), strict=False)
             found.update((row, max(found.get(row, 0), attempt)) for row, attempt in named)
         return found
 
@@ -190,10 +190,49 @@ def never_fits(record: Mapping[str, Any]) -> bool:
     return 0 < _HOPELESS_SHARE * limit <= seconds
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_row(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _are_rows(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_row, value))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_claims(value: Any) -> bool:
+    return isinstance(value, list) and all(_are_rows(pair) and len(pair) == 2 for pair in value)  # noqa: PLR2004  # chunk, generation
+
+
+def _are_sizes(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_row, value.values()))
+
+
+#: What a record must hold to be taken for one: a folder may come from elsewhere, or be damaged.
+_FIELDS: dict[str, dict[str, Callable[[Any], bool]]] = {
+    "started": {"time": _is_number, "host": _is_text, "node": _is_text},
+    "running": {"row": _is_row, "attempt": _is_row},
+    "interrupted": {"row": _is_row, "attempt": _is_row, "seconds": _is_number, "cause": _is_text},
+    "stopping": {"reason": _is_text, "message": _is_text, "chunks": _are_claims, "rows": _are_rows},
+    "end": {"reason": _is_text, "files": _are_sizes},
+}
+
+
+def _is_whole(record: Mapping[str, Any]) -> bool:
+    fields = _FIELDS.get(record["record"], {})
+    return all(fits(record.get(name)) for name, fits in fields.items())
+
+
 def view_life(life: Life, data: bytes) -> LifeView:
-    """Read the record of one life."""
+    """Read the record of one life; a record without its fields is passed over like a torn one."""
     view = LifeView(life)
-    for record in parse_records(data):
+    for record in filter(_is_whole, parse_records(data)):
         kind = record["record"]
         if kind == "started":
             view.started = record

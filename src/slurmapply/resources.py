@@ -234,7 +234,10 @@ def _strings(value: Any, name: str) -> tuple[str, ...]:
 
 
 def _paths(value: Any, name: str) -> tuple[str, ...]:
-    return tuple(str(Path(entry).expanduser().absolute()) for entry in _strings(value, name))
+    try:
+        return tuple(str(Path(entry).expanduser().absolute()) for entry in _strings(value, name))
+    except RuntimeError as error:  # ~nobody
+        raise InvalidArgumentError(f"{name}: {error} in {value!r}.", argument=name) from error
 
 
 def _python(value: Any, name: str) -> str:
@@ -244,7 +247,13 @@ def _python(value: Any, name: str) -> str:
         raise InvalidArgumentError(
             f"{name}: the path of a Python interpreter is needed, not {value!r}.", argument=name
         )
-    return os.fspath(value)
+    text = os.fspath(value)
+    if not text.isprintable():
+        raise InvalidArgumentError(
+            f"{name}: {text!r} holds a control character, which no path of a program has.",
+            argument=name,
+        )
+    return text
 
 
 def _template(value: Any, name: str) -> str | None:
@@ -252,7 +261,7 @@ def _template(value: Any, name: str) -> str | None:
         return None
     try:
         return Path(value).expanduser().read_text(encoding="utf-8")
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
         raise InvalidArgumentError(
             f"{name}: the submit-script template {value!r} cannot be read ({error}). Write one "
             "with Path('my.sh').write_text(default_template()) and change it.",

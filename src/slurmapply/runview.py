@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
+from slurmapply.errors import FormatError
 from slurmapply.records import LifeView, latest_lives
 from slurmapply.schedulers.base import Submission
 
@@ -74,6 +75,9 @@ def read_submission(disk: FolderDisk, run: int) -> Submission | None:
     if data is None:
         return None
     content = jobfolder.decode_json(data, Path(jobfolder.submission(run)))
+    if not all(isinstance(content.get(name), str) for name in ("kind", "job_id")):
+        path = disk.path / jobfolder.submission(run)
+        raise FormatError(f"{path} cannot be used: it names no kind and job_id.", path=path)
     details = {key: value for key, value in content.items() if key not in ("kind", "job_id")}
     if content["kind"] == "slurm" and "tasks" not in details:
         details |= _unknown_to_tasks(disk, run)

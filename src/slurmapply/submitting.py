@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from slurmapply import jobfolder
 from slurmapply.backends import scheduler_for
 from slurmapply.disk import FolderDisk
-from slurmapply.errors import JobAliveError, SchedulerError, SubmissionError
+from slurmapply.errors import JobAliveError, JobFolderError, SchedulerError, SubmissionError
 from slurmapply.intents import declared, who_submits
 from slurmapply.preparing import RunPlan, write_function, write_run
 from slurmapply.resources import check_resources, resources_of
@@ -189,8 +190,14 @@ def add_run(
         run_folder.sync()
         os.rename(beside, final)  # noqa: PTH104  # refuses to replace a folder that is not empty
     except OSError as error:
+        if _is_run(disk, plan):
+            return plan  # the reply was lost on its way (rename(2), "BUGS")
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
+            raise JobFolderError(
+                f"run {plan.number} of {job['name']} could not be written to {disk.path}: {error}. "
+                "Nothing was submitted. Is there room, and may you write there?",
+                path=disk.path,
+            ) from error
         raise JobAliveError(
             f"another session is retrying {job['name']} already (run {plan.number}). Look at "
             "it with job.status(), and wait for its end before you retry again."
@@ -198,6 +205,12 @@ def add_run(
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return plan
+
+
+def _is_run(disk: FolderDisk, plan: RunPlan) -> bool:
+    with contextlib.suppress(JobFolderError):
+        return bool(jobfolder.read_run(disk, plan.number)["tag"] == plan.tag)
+    return False
 
 
 def with_job(error: SubmissionError, job: Any) -> SubmissionError:

@@ -152,7 +152,6 @@ def test_F_03_ctrl_c_at_any_step_of_a_submission_leaves_no_half_job(
     assert at > 15
 
 
-@pytest.mark.xfail(strict=True, reason="the folder is made before it is looked after")
 def test_F_03_ctrl_c_right_after_the_first_step_leaves_no_hidden_folder(
     own_folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,12 +155,7 @@ def test_G_05_functions_that_take_anything_get_anything() -> None:
     assert job.results() == [["a b", "class"]]
 
 
-NO_COLUMNS = pytest.mark.xfail(strict=True, reason="an empty list is said to lack a column")
-
-
-@pytest.mark.parametrize(
-    "params", [{"x": []}, pd.DataFrame({"x": []}), pytest.param([], marks=NO_COLUMNS)]
-)
+@pytest.mark.parametrize("params", [{"x": []}, pd.DataFrame({"x": []}), []])
 def test_G_05_no_rows_end_at_once_and_without_slurm(params: Any, tmp_path: Path) -> None:
     job = slurm_apply(lambda x: x, params)
     assert job.wait(timeout=0).status().ok

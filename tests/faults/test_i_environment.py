@@ -315,7 +315,6 @@ def test_I_12_nothing_is_needed_from_the_environment(
     assert job.results() == [(3, str(own_folders), True), (6, str(own_folders), True)]
 
 
-@pytest.mark.xfail(strict=True, reason="sbatch is not asked for --propagate=NONE")
 def test_I_13_limits_of_the_login_node_do_not_hold_on_the_nodes(
     slurm_cluster: Cluster, own_folders: Path
 ) -> None:
@@ -405,15 +404,8 @@ def test_I_18_an_extensions_object_that_holds_a_device_is_named() -> None:
 LOCALES = [{"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
 
 
-NO_UTF8 = pytest.mark.xfail(
-    strict=True, reason="paths of the session are not encoded as UTF-8 by the node's own choice"
-)
-
-
 @DETACHED
-@pytest.mark.parametrize(
-    "locale", [LOCALES[0], pytest.param(LOCALES[1], marks=NO_UTF8)], ids=["C", "C without UTF-8"]
-)
+@pytest.mark.parametrize("locale", LOCALES[:2], ids=["C", "C without UTF-8"])
 def test_I_19_texts_of_all_scripts_survive_a_node_without_a_locale(
     own_folders: Path, monkeypatch: pytest.MonkeyPatch, backend: str, locale: dict[str, str]
 ) -> None:

@@ -287,13 +287,11 @@ def check_script(job: SlurmJob) -> None:
     shutil.rmtree(job.folder)
 
 
-@pytest.mark.xfail(strict=True, reason="python= takes a NUL, with which no script can run")
 def test_K_05_a_nul_is_refused_in_the_name_of_the_interpreter() -> None:
     with pytest.raises(InvalidArgumentError, match="python"):
         slurm_map(abs, [1], submit=False, python="a\0b")
 
 
-@pytest.mark.xfail(strict=True, reason="expanduser's RuntimeError comes out as it is")
 def test_K_05_the_home_of_an_unknown_user_is_refused_in_words() -> None:
     with pytest.raises(InvalidArgumentError, match="sys_path"):
         slurm_map(abs, [1], submit=False, sys_path=["~no_such_user/lib"])
@@ -460,12 +458,9 @@ BELIEVED = {
     "row that is not", "row a path", "running of nothing", "end of nothing", "started of nothing",
     "submission of nothing",
 }  # fmt: skip
-NOT_CHECKED = pytest.mark.xfail(strict=True, reason="records and submissions are not checked")
 
 
-@pytest.mark.parametrize(
-    "lie", [pytest.param(lie, marks=[NOT_CHECKED] * (lie in BELIEVED)) for lie in LIES]
-)
+@pytest.mark.parametrize("lie", list(LIES))
 def test_K_08_a_folder_that_lies_leads_nowhere_outside_of_it(
     lie: str, outside: Path, trace: Path
 ) -> None:
@@ -482,7 +477,6 @@ def test_K_08_a_folder_that_lies_leads_nowhere_outside_of_it(
 
 
 @pytest.mark.timeout(2)
-@pytest.mark.xfail(strict=True, reason="all runs up to the largest number are looked for")
 def test_K_08_a_run_of_a_huge_number_does_not_hold_the_session_up() -> None:
     job = slurm_map(abs, [-1], job_name="huge", backend="inline")
     (job.folder / f"run_{10**12}").mkdir()
@@ -490,14 +484,7 @@ def test_K_08_a_run_of_a_huge_number_does_not_hold_the_session_up() -> None:
         again(job).status()
 
 
-TRUSTED_ROWS = pytest.mark.xfail(
-    strict=True, reason="a header's number of rows is not held against its table's length"
-)
-
-
-@pytest.mark.parametrize(
-    "field", [pytest.param("rows", marks=TRUSTED_ROWS), "table", "causes", "values"]
-)
+@pytest.mark.parametrize("field", ["rows", "table", "causes", "values"])
 def test_K_09_lengths_that_cannot_be_are_not_believed(field: str) -> None:
     program = """
 import resource, sys

@@ -322,6 +322,9 @@ def run_options(
     }
     if "no-requeue" not in user:
         options["requeue"] = True
+    if "propagate" not in user:
+        # Limits of the login node (ulimit) are not meant for the nodes.
+        options["propagate"] = "NONE"
     warning = warning_signal(time_limit(time, user))
     if warning:
         options["signal"] = warning

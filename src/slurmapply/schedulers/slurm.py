@@ -90,6 +90,7 @@ class SlurmScheduler:
         SubmissionUnknownError
             Slurm may have taken it.
         """
+        _refuse_backslash(request)
         purpose = f"submitting {request.slurm_name}"
         try:
             completed = run(
@@ -103,6 +104,8 @@ class SlurmScheduler:
         except SchedulerNotFoundError:
             raise
         except SchedulerError as error:
+            if isinstance(error.__cause__, OSError):  # it could not even be started
+                raise _changed(SubmissionError, error) from error
             return self._recovered(request, error)
         taken = parse_sbatch(completed.stdout)
         if taken and completed.exit_code == 0:
@@ -317,6 +320,16 @@ def _sbatch(request: Request) -> list[str]:
         # on 22.05.8); the later of two options counts.
         argv.append(f"--output={str(request.folder).replace('%', '%%')}/{output}")
     return [*argv, request.script]
+
+
+def _refuse_backslash(request: Request) -> None:
+    """Refuse a folder in whose path Slurm would drop letters (tried on 22.05.8: 0:53, no console)."""
+    if "\\" in str(request.folder):
+        raise SubmissionError(
+            f"submitting {request.slurm_name}: the path {request.folder} holds a backslash, which "
+            "Slurm drops from the path of a task's console, so that no task could start. Move the "
+            "folder, or choose another place with jobs_folder=."
+        )
 
 
 def _submission(request: Request, job_id: str, cluster: str | None) -> Submission:

@@ -39,7 +39,7 @@ _REASONS = {
     " do.",
     "Cleaning": "was requeued and still ends its former life: nothing to do.",
     "PartitionTimeLimit": "asks for more time than the partition allows, so it"
-    f" {_NEVER_STARTS} job.submit(time=...) with less, or another partition=.",
+    f" {_NEVER_STARTS} job.retry(time=...) with less, or another partition=.",
     "PartitionNodeLimit": "asks for more nodes than the partition allows, or they are down: see"
     " `sinfo`; another partition= may do.",
     "PartitionDown": "its partition is down: wait, or choose another partition=.",
@@ -47,11 +47,11 @@ _REASONS = {
     " partition=.",
     "BadConstraints": "no node has what was asked for, so it"
     f" {_NEVER_STARTS} submit with another constraint, mem= or cpus_per_node=.",
-    "InvalidAccount": f"the account is not valid: it {_NEVER_STARTS} job.submit(account=...).",
+    "InvalidAccount": f"the account is not valid: it {_NEVER_STARTS} job.retry(account=...).",
     "AccountNotAllowed": "the account may not use this partition: it"
-    f" {_NEVER_STARTS} job.submit(account=..., partition=...).",
+    f" {_NEVER_STARTS} job.retry(account=..., partition=...).",
     "InvalidQOS": "the QOS is not valid: it"
-    f" {_NEVER_STARTS} job.submit(slurm_options={{'qos': ...}}).",
+    f" {_NEVER_STARTS} job.retry(slurm_options={{'qos': ...}}).",
     "JobHeldUser": "is held by you: `scontrol release <id>` lets it start.",
     "JobHeldAdmin": "is held by an administrator or after failed starts: ask the cluster's staff,"
     " or `scontrol release <id>`.",
@@ -66,7 +66,7 @@ _REASONS = {
     "SystemFailure": "Slurm, its disk or its network failed: ask the cluster's staff.",
     "Prolog": "the cluster prepares the node: nothing to do.",
     "MaxMemPerLimit": "asks for more memory than the partition allows, so it"
-    f" {_NEVER_STARTS} job.submit(mem=...) with less.",
+    f" {_NEVER_STARTS} job.retry(mem=...) with less.",
 }
 # The many limits of associations and QOSs (slurm.schedmd.com/resource_limits.html), by their kind.
 _LIMITS = (

@@ -147,7 +147,7 @@ def take_gpu(worker: int, gpus: int | None) -> None:
 
 def make_like_session(session: Session, job_folder: Path) -> None:
     """Make relative paths and imports work as in the session: its working folder, its sys.path."""
-    folder = Path(session.folder)
+    folder = Path(_as_here(session.folder))
     if not folder.is_dir():
         sys.stderr.write(
             f"slurmapply: the session's folder {folder} is not on this machine; rows run in "
@@ -156,7 +156,13 @@ def make_like_session(session: Session, job_folder: Path) -> None:
         folder = job_folder.parent
     os.chdir(folder)
     known = set(sys.path)
-    sys.path.extend(path for path in session.sys_path if path not in known and Path(path).exists())
+    entries = map(_as_here, session.sys_path)
+    sys.path.extend(path for path in entries if path not in known and Path(path).exists())
+
+
+def _as_here(path: str) -> str:
+    """Spell a path of the session's in this process's encoding of file names."""
+    return os.fsdecode(path.encode("utf-8", "surrogateescape"))
 
 
 def load(assignment: Assignment) -> tuple[Call, RowReader]:
