@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from slurmapply import (
+    SubmissionError,
     FormatError,
     InvalidArgumentError,
     JobAliveError,

@@ -453,13 +453,6 @@ ASKED: list[Callable[[SlurmJob], Any]] = [
 ]  # fmt: skip
 
 
-# Records and submissions are believed to have all their fields, and rows of the job.
-BELIEVED = {
-    "row that is not", "row a path", "running of nothing", "end of nothing", "started of nothing",
-    "submission of nothing",
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("lie", list(LIES))
 def test_K_08_a_folder_that_lies_leads_nowhere_outside_of_it(
     lie: str, outside: Path, trace: Path

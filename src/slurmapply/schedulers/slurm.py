@@ -323,7 +323,7 @@ def _sbatch(request: Request) -> list[str]:
 
 
 def _refuse_backslash(request: Request) -> None:
-    """Refuse a folder in whose path Slurm would drop letters (tried on 22.05.8: 0:53, no console)."""
+    """Refuse a path in which Slurm drops letters (tried on 22.05.8: 0:53, no console)."""
     if "\\" in str(request.folder):
         raise SubmissionError(
             f"submitting {request.slurm_name}: the path {request.folder} holds a backslash, which "
