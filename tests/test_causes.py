@@ -29,6 +29,7 @@ from slurmapply.lastwords import LastWords
 from slurmapply.leftovers import Leftovers
 from slurmapply.outcome import HEADER_SIZE, KIND_INT, KIND_PICKLE, Failure, FrameBuilder, Measures
 from slurmapply.outcome_file import FileReader, Origin
+from slurmapply.reasons import Reasons
 from slurmapply.records import LifeView, TaskRecord, never_fits, view_life
 from slurmapply.schedulers.base import Answer, Phase, Submission, TaskState
 from slurmapply.schedulers.slurm_words import waits_in_vain
@@ -336,6 +337,9 @@ def test_rows_that_need_more_than_the_limit_are_told_apart() -> None:
     limit = "was left when its task reached its time limit of 10 min"
     assert told[0] == told[2] == limit
     assert told[1].startswith("ran for 10 min, and the time limit of its task is 10 min")
+    groups = Reasons(lab.follower, lab.leftovers).by_cause(JobState.FINISHED)
+    assert [group.partition(" was")[0] for group in groups][:1] == ["5 x time_limit: row 0"]
+    assert groups[1].startswith("1 x time_limit: row 1 ran for 10 min")
 
 
 def test_the_cancelled_mark_comes_before_all_else() -> None:

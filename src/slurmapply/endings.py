@@ -158,6 +158,7 @@ def too_long(record: Mapping[str, Any]) -> Failure:
     return Failure(
         "time_limit",
         f"ran for {ran}, and the time limit of its task is {limit}: no task tries it again",
+        place="too_long",
     )
 
 

@@ -36,15 +36,15 @@ class Reasons:
 
     def by_cause(self, state: JobState) -> list[str]:
         """Say for each cause how many rows there are, and tell of the first; unpickles nothing."""
-        groups: dict[tuple[RowStatus, str], list[int]] = {}
+        groups: dict[tuple[RowStatus, str, str], list[int]] = {}
         for row in self._follower.outcomes.not_ok():
             status = self._status(row, state)
             if status in NOT_OK:
-                groups.setdefault((status, self._cause(row)), []).append(row)
+                groups.setdefault((status, *self._cause(row)), []).append(row)
         largest = sorted(groups.items(), key=lambda group: -len(group[1]))
         lines = [
             f"{len(rows)} x {harmless(cause)}: {self._told_of_first(rows[0], status)}"
-            for (status, cause), rows in largest[:_SHOWN_CAUSES]
+            for (status, cause, _), rows in largest[:_SHOWN_CAUSES]
         ]
         left = len(largest) - _SHOWN_CAUSES
         return lines + ([f"... and {left} more causes"] if left > 0 else [])
@@ -54,9 +54,13 @@ class Reasons:
             return RowStatus.PENDING  # or running: not our matter, and dear to find out
         return self._follower.row_status(row, state)
 
-    def _cause(self, row: int) -> str:
+    def _cause(self, row: int) -> tuple[str, str]:
+        """Give the cause of a row, and what tells those apart that have it in common."""
         found = self._follower.outcomes.find(row)
-        return found[0].cause(found[1]) if found else self._leftovers.why(row).cause
+        if found is not None:
+            return found[0].cause(found[1]), ""
+        left = self._leftovers.why(row)
+        return left.cause, left.place
 
     def _told_of_first(self, row: int, status: RowStatus) -> str:
         found = self._follower.outcomes.find(row)
