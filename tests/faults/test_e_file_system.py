@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from slurmapply import (
-    SubmissionError,
     FormatError,
     InvalidArgumentError,
     JobAliveError,
     JobFolderError,
     SlurmApplyError,
     SlurmJob,
+    SubmissionError,
     following,
     slurm_apply,
     slurm_map,

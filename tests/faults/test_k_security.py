@@ -273,7 +273,7 @@ def check_script(job: SlurmJob) -> None:
     assert b"\0" not in script
     names = names_in(script.decode())
     allowed = {"partition", "account", "comment", "time", "mem", "signal"}
-    plain = ["job-name", "array", "cpus-per-task", "output", "open-mode", "requeue"]
+    plain = ["job-name", "array", "cpus-per-task", "output", "open-mode", "requeue", "propagate"]
     assert sorted({*names} - allowed) == sorted(plain)
     assert len(names) == len({*names})
     subprocess.run(["bash", "-n", "submit.sh"], cwd=job.folder, check=True)
