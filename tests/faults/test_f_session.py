@@ -208,8 +208,9 @@ def test_F_04_a_submission_whose_id_was_never_noted_runs_each_row_once(
     queue = slurm_cluster.run(["squeue", "-h", "-o", "%F %j"]).splitlines()
     (orphan,) = [line.split()[0] for line in queue if " orphan_" in line]
     job = SlurmJob.open("orphan")
-    assert (job.job_id, job.status().state) == (None, "prepared")
-    job.submit(slurm_options={"hold": None})
+    assert (job.status().state, job.job_id) == ("queued", orphan)
+    with pytest.raises(JobAliveError, match="submitted already"):
+        job.submit(slurm_options={"hold": None})
     slurm_cluster.run(["scontrol", "release", orphan])
     assert job.results() == [x * x for x in range(6)]
     squeue = ["squeue", "-h", "-t", "PD,R,CG", "-j", orphan]
