@@ -722,7 +722,10 @@ BACKSLASH = pytest.mark.xfail(strict=True, reason="Slurm drops a backslash from 
 @pytest.mark.slurm
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[BACKSLASH] * ("\\" in name)) for name in STRANGE],
+    [
+        *('say "x"', "it's $(touch pwned)", "100% %j %x", "Ünïcödé ☃", LONG),
+        pytest.param("a\\b", marks=BACKSLASH),
+    ],
     ids=lambda name: name[:12],
 )
 def test_E_24_slurm_works_in_a_folder_of_any_name(
