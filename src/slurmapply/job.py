@@ -18,7 +18,6 @@ from slurmapply.disk import FolderDisk
 from slurmapply.errors import (
     InvalidArgumentError,
     JobAliveError,
-    JobFolderError,
     RowsFailedError,
     SlurmApplyError,
     SubmissionError,
@@ -610,15 +609,10 @@ class SlurmJob:
             scheduler_for(run.submission.kind).cancel(run.submission)
         self._follower.expect_change()
         done = len(self) - self._follower.status(state, dict).counts.get(RowStatus.PENDING, 0)
-        print(f"{self.name}: cancelled; {done} of {len(self)} rows had begun or ended")  # noqa: T201
-
-        if unmarked is not None:
-            raise JobFolderError(
-                f"{self.name}: its tasks were told to end, but that could not be written down in "
-                f"{self._folder}: {unmarked}. A task that starts later may begin rows: cancel "
-                "again when the disk takes files.",
-                path=self._folder,
-            ) from unmarked
+        print(  # noqa: T201
+            f"{self.name}: cancelled; {done} of {len(self)} rows had begun or ended"
+            + (f" (that could not be written down: {unmarked})" if unmarked else "")
+        )
 
     def _mark_cancelled(self, run: int) -> OSError | None:
         """Write the mark; gives why it could not be, for its tasks are to be ended all the same."""

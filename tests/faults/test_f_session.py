@@ -41,16 +41,17 @@ if TYPE_CHECKING:
 
     from tests.slurm_cluster import Cluster
 
-DETACHED = pytest.mark.parametrize(
-    "backend", ["local", pytest.param("slurm", marks=pytest.mark.slurm)]
-)
-
-
 # Sessions that end
 
 
-@DETACHED
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("backend", "how"),
+    [
+        ("local", signal.SIGKILL),
+        ("local", signal.SIGHUP),
+        pytest.param("slurm", signal.SIGKILL, marks=pytest.mark.slurm),
+    ],
+)
 def test_F_01_a_session_that_dies_while_it_waits_costs_nothing(
     tmp_path: Path, own_folders: Path, backend: str, how: signal.Signals
 ) -> None:
@@ -79,7 +80,7 @@ slurm_map(f, [2, 3], job_name="alone", backend={backend!r}, nodes=1).results()
     assert job.results() == [4, 9]
 
 
-@pytest.mark.parametrize("ask", ["wait()", "results()", "table()", "cleanup()"])
+@pytest.mark.parametrize("ask", ["results()", "cleanup()"])
 def test_F_02_ctrl_c_ends_the_waiting_only(tmp_path: Path, own_folders: Path, ask: str) -> None:
     job = slurm_map(gated(tmp_path / "gate"), [3], job_name="goes_on", backend="local", **ONE)
     program = (

@@ -50,7 +50,7 @@ except JobAliveError as error:
 """
 
 
-@pytest.mark.parametrize("times", range(3))
+@pytest.mark.parametrize("times", range(2))
 def test_J_01_of_sessions_that_create_one_name_at_once_one_wins(
     own_folders: Path, times: int
 ) -> None:
@@ -63,7 +63,7 @@ def test_J_01_of_sessions_that_create_one_name_at_once_one_wins(
     assert [p.name for p in own_folders.iterdir() if "slurmapply" in p.name] == ["_slurmapply_same"]
 
 
-@pytest.mark.parametrize("times", range(3))
+@pytest.mark.parametrize("times", range(2))
 def test_J_02_of_sessions_that_retry_at_once_one_does(own_folders: Path, times: int) -> None:
     slurm_map(lambda x: 1 / x, [0, 0], job_name="same", backend="local", **ONE).wait()
     said = at_once(RETRY, [["0"], ["1"], ["2"]], own_folders)

@@ -254,7 +254,7 @@ def names_in(script: str) -> list[str]:
 
 
 @pytest.mark.parametrize("keyword", KEYWORDS)
-@settings(max_examples=20, derandomize=True, deadline=None)
+@settings(max_examples=12, derandomize=True, deadline=None)
 @example(LINES)
 @example(RUNS)
 @example("--wrap=id")

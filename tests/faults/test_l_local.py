@@ -10,15 +10,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from slurmapply import SlurmJob, slurm_map
 from slurmapply.schedulers import slurm
 from tests.faults.provocations import ONE, again, gated, wait_until
-from tests.test_task import Task, count_calls, noted, prepare, start  # noqa: F401  # a fixture
+from tests.test_task import count_calls, noted, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import pytest
 
 SESSION = """
 import os, sys, time
@@ -89,10 +87,7 @@ def processes_of(folder: Path) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("whom", ["all", "supervisor"])
-def test_L_02_after_a_reboot_the_rows_that_are_left_can_be_retried(
-    tmp_path: Path, whom: str
-) -> None:
+def test_L_02_after_a_reboot_the_rows_that_are_left_can_be_retried(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     wait = gated(gate)
     job = slurm_map(
@@ -101,7 +96,7 @@ def test_L_02_after_a_reboot_the_rows_that_are_left_can_be_retried(
     wait_until(lambda: job.status().counts.get("ok") == 2)
     pids = processes_of(job.folder)
     assert len(pids) == 2
-    for pid in pids if whom == "all" else [min(pids)]:
+    for pid in pids:
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not processes_of(job.folder), 10)
     job = again(job).wait(timeout=20)
@@ -144,14 +139,3 @@ def test_L_03_two_local_runs_of_one_folder_share_no_row(own_folders: Path) -> No
     assert [run.returncode for run in runs] == [0, 0, 0]
     assert again(job).results() == [x * x for x in range(30)]
     assert count_calls(own_folders) == dict.fromkeys(range(30), 1)
-
-
-def test_L_03_tasks_of_one_submission_that_are_started_twice_share_the_rows(
-    start: Callable[..., Task],  # noqa: F811
-) -> None:
-    job = prepare(noted, 30, more_args={"seconds": 0.02})
-    tasks = [start(job, 0), start(job, 1)]
-    for task in tasks:
-        assert task.end() == ""
-    assert again(job).results(wait=False) == [x * x for x in range(30)]
-    assert count_calls(Path()) == dict.fromkeys(range(30), 1)
