@@ -190,6 +190,18 @@ def test_ctrl_c_says_what_to_do_next(shims: Shims, capsys: pytest.CaptureFixture
     )
 
 
+def test_ctrl_c_in_this_process_is_about_the_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    def stop(x: int) -> int:
+        if x:
+            raise KeyboardInterrupt
+        return x
+
+    with pytest.raises(KeyboardInterrupt):
+        slurm_map(stop, [0, 1], job_name="cut", backend="inline")
+    assert capsys.readouterr().err == ""
+    assert SlurmJob.open("cut").status().counts == {"ok": 1, "unfinished": 1}
+
+
 # When nobody answers
 
 
