@@ -65,12 +65,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def slurm_jobs(name: str) -> set[str]:
-    """Give the ids of all jobs that were ever submitted for a job of ours."""
+    """Give the ids of all jobs that were ever submitted for a job of this test's."""
     lines = subprocess.run(
-        ["squeue", "-h", "--states=all", "-o", "%F %j"], check=True, capture_output=True, text=True
+        ["squeue", "-h", "--states=all", "-o", "%F %j %Z"],
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout.splitlines()
-    pairs = (line.split() for line in lines)
-    return {job_id for job_id, found in pairs if re.fullmatch(rf"{name}_[0-9a-f]{{6}}", found)}
+    ours = re.compile(rf"(\d+) {name}_[0-9a-f]{{6}} {re.escape(str(Path.cwd()))}/.*")
+    return {match[1] for match in map(ours.fullmatch, lines) if match}
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> None:

@@ -160,6 +160,24 @@ def test_an_interrupted_notebook_goes_on_by_itself(shims: Shims) -> None:
     assert slurm_jobs("cut") - before == {job.job_id}
 
 
+@BOTH
+def test_a_session_that_was_interrupted_and_lives_on_is_not_waited_for(
+    backend: str, own_folders: Path
+) -> None:
+    program = SESSION.replace("sys.exit(9)", "print(flush=True); sys.stdin.read()")
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "before sbatch", "interrupted", backend],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "\n"
+    job = SlurmJob.open("cut")
+    assert job.status().state == "prepared"
+    assert process.poll() is None
+    assert job.submit().results() == [1, 2, 3]
+    process.communicate(timeout=20)
+
+
 @pytest.mark.slurm
 def test_ctrl_c_says_what_to_do_next(shims: Shims, capsys: pytest.CaptureFixture[str]) -> None:
     shims.add("sbatch", "sleep 60")
@@ -170,6 +188,18 @@ def test_ctrl_c_says_what_to_do_next(shims: Shims, capsys: pytest.CaptureFixture
         'stopped submitting cut. Whether it was submitted: SlurmJob.open("cut").status() looks; '
         ".submit() goes on from there\n"
     )
+
+
+def test_ctrl_c_in_this_process_is_about_the_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    def stop(x: int) -> int:
+        if x:
+            raise KeyboardInterrupt
+        return x
+
+    with pytest.raises(KeyboardInterrupt):
+        slurm_map(stop, [0, 1], job_name="cut", backend="inline")
+    assert capsys.readouterr().err == ""
+    assert SlurmJob.open("cut").status().counts == {"ok": 1, "unfinished": 1}
 
 
 # When nobody answers
@@ -238,16 +268,17 @@ def test_a_forced_submission_leaves_nothing_to_an_earlier_one(
             slurm_options={"begin": "now+1hour"},
         )  # fmt: skip
     shims.remove("sbatch")
-    job = caught.value.job.submit(force=True, slurm_options={"begin": None})
+    job = caught.value.job.submit(force=True)
     shims.remove("squeue")
     shims.remove("sacct")
-    assert job.results() == [1, 2, 3]
     (first,) = slurm_jobs("cut") - before - {job.job_id}
-    # The first starts later, and ends at once without touching anything.
+    # The first is the first to start, and ends at once without touching anything.
     slurm_cluster.run(["scontrol", "update", f"jobid={first}", "starttime=now"])
     wait_until(lambda: first not in slurm_cluster.run(["squeue", "-h", "-o", "%F"]))
+    assert job.status().counts == {"pending": 3}
     assert "is not the one that this script was written for" in job.logs(task=0)
-    assert job.status().counts == {"ok": 3}
+    slurm_cluster.run(["scontrol", "update", f"jobid={job.job_id}", "starttime=now"])
+    assert job.results() == [1, 2, 3]
     assert len(job._follower.run.lives) == 1
 
 

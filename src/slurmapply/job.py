@@ -573,10 +573,11 @@ class SlurmJob:
         except SubmissionError as error:
             raise with_job(error, self) from error.__cause__
         except KeyboardInterrupt:
-            sys.stderr.write(
-                f"stopped submitting {self.name}. Whether it was submitted: "
-                f'SlurmJob.open("{self.name}").status() looks; .submit() goes on from there\n'
-            )
+            if plan.backend != "inline":  # there it stopped the rows, and they are in the folder
+                sys.stderr.write(
+                    f"stopped submitting {self.name}. Whether it was submitted: "
+                    f'SlurmJob.open("{self.name}").status() looks; .submit() goes on from there\n'
+                )
             raise
         return self._announce(plan, submission)
 
