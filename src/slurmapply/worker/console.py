@@ -85,8 +85,9 @@ class WorkerConsole:
 
     def end(self, row: int, offset: int) -> int:
         """Give where the row's part ends, all that was printed included; mend the descriptors."""
-        if sys.stdout is not self._out or sys.stderr is not self._err:
-            _flush(sys.stdout, sys.stderr)
+        out, err = getattr(sys, "stdout", None), getattr(sys, "stderr", None)
+        if out is not self._out or err is not self._err:
+            _flush(out, err)
             self._reconnect()
         try:
             self._out.flush()
