@@ -13,11 +13,11 @@ import threading
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurmapply import RowError, RowsFailedError, SlurmJob, current_row
+from slurmapply import RowError, RowsFailedError, SlurmJob, current_row, slurm_apply
 from tests.faults.nodeside import (
     causes,
     is_there,
@@ -27,7 +27,12 @@ from tests.faults.nodeside import (
     wait_until,
     written,
 )
-from tests.test_task import Task, prepare
+from tests.test_task import prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.test_task import Task
 
 
 def test_A_01_an_exception_costs_its_row_only_and_is_told_in_full() -> None:
@@ -73,12 +78,12 @@ def test_A_02_a_function_that_always_fails_alike_is_not_tried_on_all_rows(schedu
     assert records(job, "end")[0]["reason"] == "max_failures"
 
 
-def test_A_02_each_of_two_tasks_stops_by_itself() -> None:
+def test_A_02_each_of_two_tasks_stops_by_itself(start: Callable[..., Task]) -> None:
     def fails(x: int) -> int:
         return x + undefined_name  # type: ignore[name-defined,no-any-return]  # noqa: F821
 
     job = prepare(fails, 1000)
-    tasks = [Task(job, 0), Task(job, 1)]
+    tasks = [start(job, 0), start(job, 1)]
     for task in tasks:
         assert task.end() == ""
         assert task.wait_for("end")["reason"] == "max_failures"
@@ -165,7 +170,7 @@ def test_A_05_a_result_that_cannot_be_unpickled_costs_its_row_only() -> None:
         return found if x == 1 else x
 
     job = run(returns, 3)
-    with pytest.raises(RowError, match="row 1: its value cannot be loaded here .*not with me"):
+    with pytest.raises(RowError, match=r"row 1: its value cannot be loaded here .*not with me"):
         job.results()
     first, bad, last = job.results(errors="keep")
     assert (first, last) == (0, 2)
@@ -305,7 +310,7 @@ def test_A_11_c_code_that_holds_the_interpreter_is_stopped_all_the_same() -> Non
 def test_A_13_each_rows_own_peak_memory_is_told() -> None:
     def grows(x: int) -> int:
         data = bytearray((0, 100, 0, 200)[x] << 20)
-        data[:: 4096] = b"1" * len(data[::4096])
+        data[::4096] = b"1" * len(data[::4096])
         time.sleep(0.02)
         return len(data)
 
@@ -336,7 +341,7 @@ def test_A_14_a_program_whose_handle_is_kept_serves_the_next_rows_and_ends_with_
         this = sys.modules["__main__"]
         if not hasattr(this, "server"):
             this.server = subprocess.Popen(["sleep", "1000"])  # type: ignore[attr-defined]
-        handle: Any = this.server  # type: ignore[attr-defined]
+        handle: Any = this.server
         return [handle.pid, handle.poll()]
 
     job = run(server, 3)
@@ -577,6 +582,7 @@ def test_A_19_a_trace_is_kept_though_the_row_closed_its_streams() -> None:
 
 @pytest.mark.parametrize("deaf", [False, True])
 def test_A_20_a_task_stops_in_time_whatever_its_rows_do_to_signals(
+    start: Callable[..., Task],
     deaf: bool,  # noqa: FBT001  # pytest's way
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -593,7 +599,7 @@ def test_A_20_a_task_stops_in_time_whatever_its_rows_do_to_signals(
     slurm_conf.write_text("KillWait=5\n")
     monkeypatch.setenv("SLURM_CONF", str(slurm_conf))
     job = prepare(stubborn, 3, nodes=1)
-    task = Task(job, 0)
+    task = start(job, 0)
     worker = written("pid")
     begin = time.monotonic()
     task.process.send_signal(signal.SIGTERM)
@@ -615,8 +621,6 @@ def test_A_20_handlers_of_a_row_do_not_keep_a_local_job_alive() -> None:
         time.sleep(1000)
         return x
 
-    from slurmapply import slurm_apply
-
     job = slurm_apply(stubborn, {"x": [1, 2]}, backend="local", nodes=1, cpus_per_node=1)
     worker = written("pid")
     job.cancel()
@@ -625,7 +629,10 @@ def test_A_20_handlers_of_a_row_do_not_keep_a_local_job_alive() -> None:
 
 
 def test_A_21_nothing_is_a_result_too() -> None:
-    job = run(lambda x: None, 5)
+    def gives_nothing(x: int) -> None:
+        print(x)
+
+    job = run(gives_nothing, 5)
     assert job.results() == [None] * 5
     assert statuses(job) == ["ok"] * 5
     assert job.status().ok
@@ -637,8 +644,6 @@ def test_A_22_a_task_whose_folder_is_gone_ends_soon() -> None:
             Path("supervisor").write_text(str(os.getppid()))
             shutil.rmtree(Path(str(current_row().job_folder)))
         return x
-
-    from slurmapply import slurm_apply
 
     job = slurm_apply(removes, {"x": list(range(5))}, backend="local", nodes=1, cpus_per_node=1)
     supervisor = written("supervisor")
@@ -652,8 +657,6 @@ def test_A_22_a_task_whose_folder_was_moved_goes_on() -> None:
             folder = Path(str(current_row().job_folder))
             folder.rename(folder.with_name("moved"))
         return x
-
-    from slurmapply import slurm_apply
 
     slurm_apply(moves, {"x": list(range(5))}, backend="local", nodes=1, cpus_per_node=1)
     wait_until(lambda: Path("moved").exists())

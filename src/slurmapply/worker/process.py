@@ -272,9 +272,7 @@ class RowLoop:
         measures = Measures(start, seconds, cpu, peak, offset, self._printed - offset)
         return self._note(number, attempt, kind, value, measures)
 
-    def _call_row(
-        self, number: int, attempt: int, began: float
-    ) -> tuple[int, Any, float, float]:
+    def _call_row(self, number: int, attempt: int, began: float) -> tuple[int, Any, float, float]:
         """Call the function; gives kind and value of the outcome, seconds and CPU seconds."""
         enter_row(number, attempt, self._folder)
         cpu, begin = time.process_time(), time.perf_counter()
