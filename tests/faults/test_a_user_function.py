@@ -501,8 +501,11 @@ def test_A_19_a_row_may_close_or_redirect_its_streams_and_the_next_has_its_own()
     def spoils(x: int) -> int:
         print("row", x)
         sys.stdout.flush()
+        time.sleep(0.005)
         if x == 0:
             os.close(1)
+            os.close(2)
+        elif x == 6:
             os.close(2)
         elif x == 1:
             null = os.open(os.devnull, os.O_WRONLY)
@@ -523,10 +526,10 @@ def test_A_19_a_row_may_close_or_redirect_its_streams_and_the_next_has_its_own()
             os.write(2, b"raw\n")
         return os.getpid()
 
-    job = run(spoils, 7)
+    job = run(spoils, 8)
     assert len(set(job.results())) == 1, "one worker for all"
-    assert [job.logs(row=row) for row in range(6)] == [f"row {row}\n" for row in range(6)]
-    assert job.logs(row=6) == "row 6\nraw\n"
+    assert [job.logs(row=row) for row in range(7)] == [f"row {row}\n" for row in range(7)]
+    assert job.logs(row=7) == "row 7\nraw\n"
     assert Path("elsewhere").read_text() == "elsewhere\n"
 
 

@@ -32,6 +32,9 @@ class Console(Protocol):
     def end(self, row: int, offset: int) -> int:
         """Give where the row's part ends; what is too much of it is cut off."""
 
+    def mend(self) -> None:
+        """Put descriptor 2 back where a row closed or redirected it."""
+
 
 class _Stream(io.FileIO):
     """A descriptor that takes so much and drops the rest."""

@@ -136,6 +136,9 @@ class _InlineConsole:
             self._file.write(cut_notice(row, ROW_LIMIT))
         return self._file.tell()
 
+    def mend(self) -> None:
+        """Leave the session's descriptors alone."""
+
     def take(self, text: str) -> None:
         """Write what the row may still print."""
         data = text.encode("utf-8", "backslashreplace")

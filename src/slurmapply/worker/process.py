@@ -46,6 +46,8 @@ READY, DONE, NOT_LOADED, NOT_WRITTEN = b"R", b"D", b"L", b"W"
 WRITE_AFTER = 0.01
 _IDLE_BEFORE_SYNC = 0.1
 _UNTIL_KILLED = 10.0
+#: After shorter rows nobody looks whether descriptor 2 is in its place: that costs a microsecond.
+_WORTH_MENDING = 0.001
 
 
 class Session(NamedTuple):
@@ -267,6 +269,8 @@ class RowLoop:
                 break
         if not len(self._frame):
             self._unwritten_since = begin
+        if seconds > _WORTH_MENDING:
+            self._console.mend()
         self._printed = self._console.end(number, offset)
         peak = self._peak.take(seconds)
         measures = Measures(start, seconds, cpu, peak, offset, self._printed - offset)
