@@ -16,7 +16,6 @@ from slurmapply.schedulers.slurm import SlurmScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 DOWN = (
     "echo 'slurm_load_jobs error: Unable to contact slurm controller (connect failure)' >&2; exit 1"

@@ -118,7 +118,7 @@ class Collector:
         values = self._values(found[0])
         try:
             return values.value(found[1])
-        except Exception as error:  # noqa: BLE001  # unpickling runs the user's code
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # unpickling runs the user's code
             return RowError(
                 f"row {row}: its value cannot be loaded here ({type(error).__name__}: {error}). "
                 "It is complete in the job folder; load it where the same packages are installed.",
@@ -370,6 +370,6 @@ def _unpickled(data: bytes) -> BaseException | None:
         return None
     try:
         error = pickle.loads(data)
-    except Exception:  # noqa: BLE001  # its class may not be here; the text is
+    except (Exception, SystemExit):  # noqa: BLE001  # its class may not be here; the text is
         return None
     return error if isinstance(error, BaseException) else None

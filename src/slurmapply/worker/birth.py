@@ -28,7 +28,9 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def become_worker(console: str, disk: FolderDisk, page: Page) -> tuple[WorkerConsole, Watch]:
+def become_worker(
+    console: str, disk: FolderDisk, page: Page, trace: int
+) -> tuple[WorkerConsole, Watch]:
     """Give this process its group, its signals, its console.
 
     Parameters
@@ -37,6 +39,8 @@ def become_worker(console: str, disk: FolderDisk, page: Page) -> tuple[WorkerCon
         Name of the console's file.
     disk, page
         The job folder; shared with the supervisor.
+    trace
+        Descriptor to which it writes where it is when it is asked.
     """
     os.setpgid(0, 0)
     signal.set_wakeup_fd(-1)
@@ -49,7 +53,8 @@ def become_worker(console: str, disk: FolderDisk, page: Page) -> tuple[WorkerCon
         made = become_console(file.fileno())
     # Into the console's own descriptor: what the row does to 1 and 2 must not silence it.
     faulthandler.enable(made.descriptor)
-    faulthandler.register(DUMP, made.descriptor, all_threads=True)
+    # Not into the console: it may be on a disk that hangs, and who waits for one cannot be killed.
+    faulthandler.register(DUMP, trace, all_threads=True)
     watch = Watch(page)
     sys.addaudithook(watch)
     # pickle looks names of __main__ up in the running program; the user's are not there.

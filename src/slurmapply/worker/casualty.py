@@ -132,6 +132,7 @@ class Losses:
             message=message,
             **self._of_row(row),
             offset=row.log_offset,
+            trace=casualty.worker.whereabouts if death.timeout else "",
         )
         self._brake.note(Tally(1, fault_number(cause), cause))
         self._pool.settle(range(row.position, row.position + 1))

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from slurmapply.worker.clerk import Desk
 
 _NOTHING = Group(range(0), NEW)
+#: What a pipe holds (pipe(7)); more is dropped.
+_LONGEST_TRACE = 1 << 16
 
 
 @dataclass(slots=True)
@@ -36,8 +38,9 @@ class Worker:
         Of the worker; shared with it.
     outcomes
         Name of its first outcomes file.
-    groups, reports
-        Descriptors: where it takes groups from, where its reports come from.
+    groups, reports, trace
+        Descriptors: where it takes groups from, where its reports come from, and where it says
+        where it is.
     ready
         It has loaded the function.
     group, since
@@ -48,6 +51,8 @@ class Worker:
         When the row began that is being ended because it took too long.
     pardon
         When a row began, and the seconds that do not count against it.
+    whereabouts
+        Where a row was that was ended because it took too long.
     """
 
     number: int
@@ -56,16 +61,18 @@ class Worker:
     pid: int
     groups: int
     reports: int
+    trace: int
     ready: bool = False
     group: Group = _NOTHING
     since: float = 0.0
     named: float = 0.0
     late: float = 0.0
     pardon: tuple[float, float] = (0.0, 0.0)
+    whereabouts: str = ""
     ends: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.ends = self.groups, self.reports
+        self.ends = self.groups, self.reports, self.trace
 
     @property
     def idle(self) -> bool:
@@ -104,11 +111,17 @@ class Worker:
     def dismiss(self) -> None:
         """Let it close its files and end."""
         os.close(self.groups)
-        self.ends = (self.reports,)
+        self.ends = self.reports, self.trace
 
     def drop_group(self) -> None:
         """Note that it has no group any more."""
         self.group = _NOTHING
+
+    def close(self) -> None:
+        """Take what it wrote when it was asked where it is, and close our ends of its pipes."""
+        with contextlib.suppress(BlockingIOError):
+            self.whereabouts = os.read(self.trace, _LONGEST_TRACE).decode("utf-8", "replace")
+        _close(*self.ends)
 
     def signal(self, number: int) -> None:
         """Send it a signal, if it is still there."""
@@ -138,14 +151,23 @@ def fork_worker(number: int, assignment: Assignment, foreign: Iterable[int]) -> 
         There may be no more processes or open files.
     """
     page = Page()
+    trace, traces = os.pipe()
+    for end in (trace, traces):
+        os.set_blocking(end, False)
 
     def run(takes: int, gives: int) -> int:
         name = jobfolder.console_of(assignment.outcomes)
-        own = become_worker(name, assignment.disk, page)
+        own = become_worker(name, assignment.disk, page, traces)
         return work(assignment, page, own, takes, gives)
 
-    pid, groups, reports = _fork(run, foreign)
-    return Worker(number, page, assignment.outcomes, pid, groups, reports)
+    try:
+        pid, groups, reports = _fork(run, [*foreign, trace])
+    except OSError:
+        os.close(trace)
+        raise
+    finally:
+        os.close(traces)
+    return Worker(number, page, assignment.outcomes, pid, groups, reports, trace)
 
 
 def fork_clerk(desk: Desk, foreign: Iterable[int]) -> Clerk:

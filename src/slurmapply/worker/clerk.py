@@ -210,6 +210,7 @@ class Desk:
         start: float,
         seconds: float,
         offset: int,
+        trace: str,
     ) -> None:
         """Write the outcome of a row whose worker died on it.
 
@@ -219,7 +220,8 @@ class Desk:
         length = max(0, self._length(console) - offset)
         frame = FrameBuilder(bytes.fromhex(self._run.uuid))
         measures = Measures(start, seconds, log_offset=offset, log_length=length)
-        failure = Failure(cause, message, self._last_words(console, offset))
+        trace = trace or self._last_words(console, offset)
+        failure = Failure(cause, message, _OURS.sub("", trace))
         frame.add_failure(row, attempt, RowStatus(status), failure, measures)
         name = jobfolder.beside_outcomes(outcomes)
         self._disk.remove(name)  # of an attempt that the disk refused half way
@@ -278,7 +280,7 @@ class Desk:
             file.seek(max(offset, file.seek(0, os.SEEK_END) - _LAST_WORDS))
             text = file.read().decode("utf-8", "replace")
         begins = [place for place in map(text.find, _DUMPS) if place >= 0]
-        return _OURS.sub("", text[min(begins) :]) if begins else ""
+        return text[min(begins) :] if begins else ""
 
 
 def _complain(error: OSError) -> None:

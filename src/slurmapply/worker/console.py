@@ -86,9 +86,10 @@ class WorkerConsole:
         self.room = self._limit = ROW_LIMIT if offset < WORKER_LIMIT else 0
 
     def end(self, row: int, offset: int) -> int:
-        """Give where the row's part ends, all that was printed included."""
-        if sys.stdout is not self._out or sys.stderr is not self._err:
-            _flush(sys.stdout, sys.stderr)
+        """Give where the row's part ends, all that was printed included; mend the descriptors."""
+        out, err = getattr(sys, "stdout", None), getattr(sys, "stderr", None)
+        if out is not self._out or err is not self._err:
+            _flush(out, err)
             self._reconnect()
         try:
             self._out.flush()

@@ -147,8 +147,7 @@ class Crew:
         self.workers.remove(worker)
         with contextlib.suppress(KeyError):
             self._selector.unregister(worker.reports)
-        for end in worker.ends:
-            os.close(end)
+        worker.close()
         worker.end_group()
 
     def stop(self) -> None:

@@ -59,7 +59,7 @@ class Deadlines:
         pardoned = worker.pardon[1] if worker.pardon[0] == began else 0.0
         late = now - began - pardoned - row_timeout
         if late > 0 and worker.late != began:
-            worker.late = began
+            worker.late = worker.page.late = began
             worker.signal(DUMP)
         elif late > _DUMP_SECONDS:
             worker.signal(signal.SIGKILL)

@@ -91,8 +91,9 @@ def _groups(rows: int, history: dict[int, Past]) -> Iterator[Group]:
         yield Group(range(first, first + len(others) + 1), past)
 
 
-def _nothing(_row: int) -> None:
+def _nothing(_row: int) -> str:
     """Leave the session as the function left it: it is the user's own."""
+    return ""
 
 
 @contextlib.contextmanager

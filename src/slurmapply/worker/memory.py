@@ -1,9 +1,9 @@
 """The task's memory as the kernel counts it: limit, peak, and how often it killed for it.
 
 Control groups of both versions are read, and none is needed (cgroups(7); Linux's
-admin-guide/cgroup-v1/memory and cgroup-v2). In version 1 a kill is counted where the process
-lives, and Slurm's limit stands one or two levels above; in version 2 counts add up towards the
-root. Without a group that can be read, the machine's own count of kills is left (vmstat).
+admin-guide/cgroup-v1/memory and cgroup-v2). A kill is counted where the process lives, in version
+2 at all levels above as well, and Slurm's limit stands one or two levels above. Without a group
+that can be read, the machine's own count of kills is left (vmstat).
 """
 
 from __future__ import annotations
@@ -80,9 +80,11 @@ class TaskMemory:
         return None
 
     def _kills(self) -> int:
-        counts = [_count(folder / files.kills) for folder, files in self._groups]
-        known = [count for count in counts if count is not None]
-        return sum(known) if known else _count(self._machine) or 0
+        # The nearest group alone: those above it count the same kills again, or those of others.
+        if not self._groups:
+            return _count(self._machine) or 0
+        folder, files = self._groups[0]
+        return _count(folder / files.kills) or 0
 
 
 def find(process: Path, mount: Path) -> list[tuple[Path, _Files]]:

@@ -15,6 +15,7 @@ _SIZE = 4096
 # The worker's: position, attempt, wall-clock start, offset of its console, monotonic start.
 _ROW = struct.Struct("=qqdqd")
 _WORD = struct.Struct("=q")
+_TIME = struct.Struct("=d")
 _WRITTEN_AT = _ROW.size
 _FAILED_AT = _WRITTEN_AT + 8
 _FAULT_AT = _FAILED_AT + 8
@@ -23,6 +24,7 @@ _ANY_OK_AT = _CALLING_AT + 1
 _OWN_HAND_AT = _CALLING_AT + 2
 _STOP_AT = _CALLING_AT + 8  # the supervisor's
 _PROBATION_AT = _STOP_AT + 1
+_LATE_AT = _STOP_AT + 8
 _TEXTS_AT = (256, 2048)
 _LENGTH = struct.Struct("=I")
 
@@ -168,6 +170,16 @@ class Page:
     @probation.setter
     def probation(self, value: bool) -> None:
         self._memory[_PROBATION_AT] = value
+
+    @property
+    def late(self) -> float:
+        """When the row began that takes too long, on the monotonic clock; 0.0 for none."""
+        (began,) = _TIME.unpack_from(self._memory, _LATE_AT)
+        return float(began)
+
+    @late.setter
+    def late(self, began: float) -> None:
+        _TIME.pack_into(self._memory, _LATE_AT, began)
 
     # --------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,7 +30,7 @@ def insist(action: Callable[[], T], complain: Callable[[OSError], object]) -> T:
     Raises
     ------
     OSError
-        The last one.
+        The last one; at once where the folder is gone.
     """
     deadline = 0.0
     pause = _FIRST_PAUSE
@@ -37,6 +38,8 @@ def insist(action: Callable[[], T], complain: Callable[[OSError], object]) -> T:
         try:
             return action()
         except OSError as error:
+            if error.errno == errno.ENOENT:  # the folder itself is gone, and does not come back
+                raise
             if not deadline:
                 deadline = time.monotonic() + PATIENCE
                 complain(error)

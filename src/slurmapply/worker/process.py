@@ -47,6 +47,9 @@ READY, DONE, NOT_LOADED, NOT_WRITTEN = b"R", b"D", b"L", b"W"
 #: Rows that were worked on for longer than this are written; so much is lost with a process.
 WRITE_AFTER = 0.01
 _IDLE_BEFORE_SYNC = 0.1
+_UNTIL_KILLED = 10.0
+#: After shorter rows nobody looks whether descriptor 2 is in its place: that costs a microsecond.
+_WORTH_MENDING = 0.001
 
 
 class Session(NamedTuple):
@@ -119,6 +122,7 @@ def work(
         os.write(reports, REPORT.pack(READY, 0, 0, 0.0))
         _serve(loop, groups, reports)
     except OSError as error:
+        page.enter(NO_ROW, 0, 0.0, 0, 0.0)  # the disk is to blame, and no row
         page.text = f"outcomes could not be written to {assignment.outcomes}: {error}"
         os.write(reports, REPORT.pack(NOT_WRITTEN, 0, 0, 0.0))
         return 1
@@ -198,7 +202,7 @@ class RowLoop:
     console
         Where rows print to.
     clear
-        Called after each row, to put right what it left behind.
+        Called after each attempt, to put right what it left behind; gives what there is to say.
     interruptible
         A KeyboardInterrupt is the person's at the keyboard, not the row's.
     """
@@ -211,7 +215,7 @@ class RowLoop:
         page: Page,
         *,
         console: Console,
-        clear: Callable[[int], object],
+        clear: Callable[[int], str],
         interruptible: bool = False,
     ) -> None:
         self._console = console
@@ -254,8 +258,10 @@ class RowLoop:
                     break
         finally:
             self._write(reached)
-            page.enter(NO_ROW, 0, 0.0, 0, 0.0)
             leave_rows()
+        # Not where something was raised: the row that spoils its worker is settled with it, or
+        # the next worker would take it up again, and so on without end.
+        page.enter(NO_ROW, 0, 0.0, 0, 0.0)
         return reached
 
     def _run_row(self, position: int, attempt: int, tries: int) -> bool | None:
@@ -269,21 +275,28 @@ class RowLoop:
             self._page.enter(position, attempt, start, offset, begin)
             if self._page.stop:
                 return None
-            kind, value, seconds, cpu = self._call_row(number, attempt)
-            if kind != KIND_FAILURE or not tries:
+            kind, value, seconds, cpu = self._call_row(number, attempt, begin)
+            said = self._clear(number)
+            again = kind == KIND_FAILURE and tries > 0
+            if again:
+                said += f"slurmapply: attempt {attempt} of row {number} failed, once more:\n"
+                said += value.traceback
+                attempt, tries = attempt + 1, tries - 1
+            if said:
+                self._console.end(number, offset)  # puts right what the row did to its streams
+                sys.stderr.write(said)
+            if not again:
                 break
-            sys.stderr.write(f"slurmapply: attempt {attempt} of row {number} failed, once more:\n")
-            sys.stderr.write(value.traceback)
-            attempt, tries = attempt + 1, tries - 1
         if not len(self._frame):
             self._unwritten_since = begin
-        self._clear(number)
+        if seconds > _WORTH_MENDING:
+            self._console.mend()
         self._printed = self._console.end(number, offset)
         peak = self._peak.take(seconds)
         measures = Measures(start, seconds, cpu, peak, offset, self._printed - offset)
         return self._note(number, attempt, kind, value, measures)
 
-    def _call_row(self, number: int, attempt: int) -> tuple[int, Any, float, float]:
+    def _call_row(self, number: int, attempt: int, began: float) -> tuple[int, Any, float, float]:
         """Call the function; gives kind and value of the outcome, seconds and CPU seconds."""
         enter_row(number, attempt, self._folder, self._assignment.session.seed)
         cpu, begin = time.process_time(), time.perf_counter()
@@ -291,6 +304,10 @@ class RowLoop:
         kind, value = evaluate(
             self._call, self._arguments.arguments, number, interruptible=self._interruptible
         )
+        if self._page.late == began:
+            # The question where it is may have disturbed it (EINTR), so it does not count as ended
+            # in time any more; the supervisor ends it within a moment.
+            time.sleep(_UNTIL_KILLED)
         self._page.calling = False
         return kind, value, time.perf_counter() - begin, time.process_time() - cpu
 

@@ -33,15 +33,15 @@ class Traces:
         self._folder = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         watch.moved = False
 
-    def clear(self, row: int) -> None:
-        """Go back to the working folder, end forgotten programs."""
+    def clear(self, row: int) -> str:
+        """Go back to the working folder, end forgotten programs; gives what there is to say."""
         if self._watch.moved:
             os.fchdir(self._folder)
             self._watch.moved = False
-        _end_forgotten(row)
+        return _end_forgotten(row)
 
 
-def _end_forgotten(row: int) -> None:
+def _end_forgotten(row: int) -> str:
     """End the programs that a row started and of which nobody holds a handle any more.
 
     A program whose `Popen` object is still referred to is meant to go on (a server that later
@@ -52,17 +52,19 @@ def _end_forgotten(row: int) -> None:
     # Where Popen.__del__ leaves programs that were still running when the last reference went.
     forgotten: list[Any] | None = getattr(subprocess, "_active", None)
     if not forgotten:
-        return
+        return ""
+    said = ""
     for process in list(forgotten):
         if process.poll() is None:
             process.kill()
             process.wait()
             name = os.path.basename(_program(process.args))  # noqa: PTH119  # any text
-            sys.stderr.write(
+            said += (
                 f"slurmapply: row {row} left {name} (process {process.pid}) running; it was ended\n"
             )
         with contextlib.suppress(ValueError):
             forgotten.remove(process)
+    return said
 
 
 def _program(arguments: Any) -> str:

@@ -57,7 +57,10 @@ class OutcomesWriter:
         self._frames.append(frame)
         self._bytes += len(frame)
         try:
-            write_all(self._open().fileno(), frame)
+            if self._file is None:
+                self._write_kept()
+            else:
+                write_all(self._file.fileno(), frame)
         except OSError as error:
             self._write_anew(error)
         if time.monotonic() - self._synced > SYNC_AFTER or self._bytes > _KEPT_BYTES:
@@ -68,7 +71,10 @@ class OutcomesWriter:
         if not self._frames:
             return
         try:
-            os.fsync(self._open().fileno())
+            if self._file is None:
+                self._write_kept()
+            else:
+                os.fsync(self._file.fileno())
         except OSError as error:
             self._write_anew(error)
         self._frames.clear()
@@ -79,12 +85,6 @@ class OutcomesWriter:
         """Sync and close."""
         self.sync()
         self._abandon()
-
-    def _open(self) -> io.FileIO:
-        if self._file is None:
-            self._number += 1
-            self._file = self._disk.create(jobfolder.next_outcomes(self._name, self._number))
-        return self._file
 
     def _abandon(self) -> None:
         file, self._file = self._file, None
@@ -99,7 +99,8 @@ class OutcomesWriter:
 
     def _write_kept(self) -> None:
         self._abandon()
-        file = self._open()
+        self._number += 1
+        self._file = file = self._disk.create(jobfolder.next_outcomes(self._name, self._number))
         try:
             for frame in self._frames:
                 write_all(file.fileno(), frame)
