@@ -28,7 +28,7 @@ from array import array
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slurmapply import SlurmJob, slurm_apply
 from slurmapply.disk import FolderDisk
@@ -310,17 +310,15 @@ class Report:
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        pairs: dict[str, Any] = {}
+        lines: list[str] = []
         for name, value in asdict(self).items():
-            inner = value if isinstance(value, dict) else None
-            pairs |= {f"{name}: {key}": n for key, n in inner.items()} if inner else {name: value}
-        return "\n".join(
-            f"{name:32}{_number(value):>10}" for name, value in pairs.items() if value != {}
-        )
+            parts = value.items() if isinstance(value, dict) else [("", value)]
+            lines += [f"{name} {part}".ljust(32) + _number(each) for part, each in parts]
+        return "\n".join(lines)
 
 
-def _number(value: float) -> str:
-    return f"{value:.1f}" if isinstance(value, float) else f"{value}"
+def _number(value: object) -> str:
+    return f"{value:10.1f}" if isinstance(value, float) else f"{value!s:>10}"
 
 
 def soak(

@@ -189,8 +189,6 @@ def test_C_09_scancel_of_all_keeps_what_is_done() -> None:
     # What was cut off is named, and nothing else is run by anybody.
     causes = {row: record["cause"] for row, record in interrupted(job).items()}
     assert causes == dict.fromkeys(set(calls()) - set(range(4)), "stopped")
-    assert job.retry().results() == squares(10)
-    assert calls() == dict.fromkeys(range(10), 1) | dict.fromkeys(causes, 2)
 
 
 @pytest.mark.slurm
@@ -359,6 +357,34 @@ def test_E_18_an_old_life_goes_on_beside_the_next(start: Callable[..., Task]) ->
     assert values(job) == squares(20)
     twice = sum(calls().values()) - 20
     assert duplicates(job) == twice > 0
+
+
+# -- a kill while the function is loaded ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kills", "ends"), [(1, "done"), (2, "load_failed")])
+def test_B_01_a_worker_that_is_killed_while_it_loads_is_replaced_once(
+    start: Callable[..., Task], kills: int, ends: str
+) -> None:
+    place = Path.cwd()
+
+    def load() -> None:
+        (place / f"loading_{os.getpid()}").touch()
+        while len(list(place.glob("loading_*"))) <= kills:
+            time.sleep(0.01)
+
+    job = prepare([0.0] * 4, nodes=1, initializer=load)
+    task = start(job)
+    killed: set[int] = set()
+    while len(killed) < kills:
+        loading = {int(path.name.split("_")[1]) for path in place.glob("loading_*")} - killed
+        for pid in loading:
+            os.kill(pid, signal.SIGKILL)
+        killed |= loading
+        time.sleep(0.01)
+    task.end()
+    assert task.records("end")[0]["reason"] == ends
+    assert len(calls()) == (4 if ends == "done" else 0)
 
 
 # -- retry -------------------------------------------------------------------------------------
