@@ -20,6 +20,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -27,7 +28,7 @@ from array import array
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slurmapply import SlurmJob, slurm_apply
 from slurmapply.disk import FolderDisk
@@ -47,6 +48,8 @@ PAUSE = 0.3
 #: Seconds without a new outcome after which a run that is left in peace is given up.
 _STUCK = 60.0
 _RETRIES = 5
+#: Seconds for a command of Slurm's.
+_PATIENCE = 3.0
 #: A task that Slurm has ended, and could start again (squeue(1), job state codes).
 _ENDED = ("COMPLETED", "FAILED", "CANCELLED", "OUT_OF_MEMORY", "NODE_FAIL", "TIMEOUT")
 
@@ -136,9 +139,11 @@ class Tasks:
 
     def slurm(self, *command: str) -> bool:
         """Run a command of Slurm's on a task, ``{id}`` standing for the array's id."""
+        words = [word.replace("{id}", self._id) for word in command]
         try:
-            self._cluster.run([word.replace("{id}", self._id) for word in command])
-        except ClusterError:  # it ended a moment before, or is just ending
+            self._cluster.run(words, timeout_seconds=_PATIENCE)
+        # It ended a moment before; or it is just ending, and scancel would wait for that.
+        except (ClusterError, subprocess.TimeoutExpired):
             return False
         return True
 
@@ -305,17 +310,15 @@ class Report:
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        pairs: dict[str, Any] = {}
+        lines: list[str] = []
         for name, value in asdict(self).items():
-            inner = value if isinstance(value, dict) else None
-            pairs |= {f"{name}: {key}": n for key, n in inner.items()} if inner else {name: value}
-        return "\n".join(
-            f"{name:32}{_number(value):>10}" for name, value in pairs.items() if value != {}
-        )
+            parts = value.items() if isinstance(value, dict) else [("", value)]
+            lines += [f"{name} {part}".ljust(32) + _number(each) for part, each in parts]
+        return "\n".join(lines)
 
 
-def _number(value: float) -> str:
-    return f"{value:.1f}" if isinstance(value, float) else f"{value}"
+def _number(value: object) -> str:
+    return f"{value:10.1f}" if isinstance(value, float) else f"{value!s:>10}"
 
 
 def soak(
@@ -343,7 +346,9 @@ def soak(
     report = Report(rows, seed)
     tasks = Tasks(cluster, job)
     caretaker = Caretaker(tasks)
-    report.harm = disturb(job, tasks, caretaker, random.Random(seed), seconds, pause)  # noqa: S311
+    turmoil = Turmoil(tasks, random.Random(seed))  # noqa: S311 - chance, no secret
+    disturb(job, turmoil, caretaker, seconds=seconds, pause=pause)
+    report.harm = dict(sorted(turmoil.done.items()))
     finish(job, caretaker)
     report.requeued_ended = caretaker.requeued
     _describe_first_run(report, job)
@@ -357,24 +362,17 @@ def soak(
 
 
 def disturb(
-    job: SlurmJob,
-    tasks: Tasks,
-    caretaker: Caretaker,
-    chance: random.Random,
-    seconds: float,
-    pause: float,
-) -> dict[str, int]:
-    """Do harm for a while, or until no row is left; gives what was done."""
-    turmoil = Turmoil(tasks, chance)
+    job: SlurmJob, turmoil: Turmoil, caretaker: Caretaker, *, seconds: float, pause: float
+) -> None:
+    """Do harm for a while, or until no row is left."""
     settled = settled_rows(job)
     until = time.monotonic() + seconds
     while (now := time.monotonic()) < until and settled() < len(job):
         turmoil.act()
         turmoil.thaw(now)
         caretaker.look()
-        time.sleep(chance.uniform(0.5, 1.5) * pause)
+        time.sleep(pause)
     turmoil.thaw()
-    return dict(sorted(turmoil.done.items()))
 
 
 def finish(job: SlurmJob, caretaker: Caretaker) -> None:

@@ -237,17 +237,22 @@ class Follower:
         self._read()
 
     def _judge(self, now: float) -> JobState:
-        run = self.run
+        run, presence = self.run, self._presence()
+        if run.ended and self._ended_since is None and run.may_come_back:
+            self._questions.ask_next()
         self._ended_since = (self._ended_since or now) if run.ended else None
         complete = self._all_read(now)
+        for_good = presence is Presence.ABSENT or not run.may_come_back
         return job_state(
             Evidence(
                 submitted=bool(run.submission or run.lives or not self._job["rows"]),
                 settled=self.outcomes.settled_in(run.number) >= len(run.rows),
                 cancelled=run.cancelled,
                 started=run.started,
-                ended=run.ended and (complete or not self._within_grace(self._ended_since, now)),
-                presence=self._presence(),
+                ended=run.ended
+                and for_good
+                and (complete or not self._within_grace(self._ended_since, now)),
+                presence=presence,
                 files_may_come=self._within_grace(self._questions.absent_since, now)
                 or (run.ended and not complete),
                 doubtful=self.doubtful,

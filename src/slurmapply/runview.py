@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from slurmapply.rows import RowNumbers
 
 
+#: Ends of tasks that were not their own doing.
+_FROM_OUTSIDE = {"SIGTERM", "SIGUSR1", "time_limit"}
+
+
 @dataclass(frozen=True, slots=True)
 class RunView:
     """One run as the folder shows it.
@@ -67,6 +71,13 @@ class RunView:
         """Whether all tasks have ended; without a Slurm there is one task only."""
         tasks = 1 if self.submission and self.submission.kind != "slurm" else self.asked["tasks"]
         return bool(tasks) and sum(view.end is not None for view in self.latest) >= tasks
+
+    @property
+    def may_come_back(self) -> bool:
+        """Whether Slurm may start a task again that has ended: a requeue ends it with SIGTERM."""
+        on_slurm = self.submission is None or self.submission.kind == "slurm"
+        ends = {view.end["reason"] for view in self.latest if view.end}
+        return on_slurm and not self.cancelled and bool(ends & _FROM_OUTSIDE)
 
 
 def read_submission(disk: FolderDisk, run: int) -> Submission | None:

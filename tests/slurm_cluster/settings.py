@@ -73,6 +73,7 @@ NodeName=node[01-04] NodeHostname={facts.hostname} NodeAddr={facts.address} Port
 CPUs={NODE_CPUS} CoresPerSocket={NODE_CPUS} RealMemory={NODE_MEGABYTES} Gres=gpu:{NODE_GPUS}
 PartitionName=main Nodes=ALL Default=YES PriorityTier=1 DefaultTime=1:00:00 MaxTime=UNLIMITED
 PartitionName=urgent Nodes=ALL PriorityTier=10 DefaultTime=1:00:00 MaxTime=UNLIMITED
+PartitionName=cheap Nodes=ALL PriorityTier=1 PreemptMode=CANCEL DefaultTime=1:00:00
 """
 
 

@@ -55,6 +55,8 @@ _TICK = 0.1
 #: Seconds between two looks for more rows while there are none, growing.
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 15.0
+#: The same while this task has claimed rows that another is about to let go of.
+_LONGEST_WAIT = 1.0
 _TRIM_EVERY = 1.0
 #: Ends of a task that its Slurm state should show as failed.
 _FAULTS = ("load_failed", "write_failed", "no_workers", "clerk_died")
@@ -112,6 +114,7 @@ class Supervisor:
         self._finished = False
         self._fault: tuple[str, str] | None = None
         self._clerks = 0
+        self._newborn_killed = False
         self._next_trim = 0.0
 
     def run(self, stop: str = "") -> int:
@@ -285,7 +288,8 @@ class Supervisor:
         self._waiting = [(chunk, generation) for chunk, generation in reply["waiting"]]
         found = reply["claim"]
         self._exhausted = found is None
-        self._pause = _FIRST_PAUSE if found else min(_LONGEST_PAUSE, 2 * self._pause)
+        longest = _LONGEST_WAIT if self._waiting else _LONGEST_PAUSE
+        self._pause = _FIRST_PAUSE if found else min(longest, 2 * self._pause)
         self._next_look = 0.0 if found else time.monotonic() + self._pause
         if found:
             positions = tuple(range(start, stop) for start, stop in found["positions"])
@@ -312,13 +316,21 @@ class Supervisor:
         self._crew.remove(worker)
         self._brake.note(tally_of(worker.page))
         if not worker.ready:
-            said = worker.page.text or Casualty(worker, status).death.name
-            self._stop_early("load_failed", said)
+            self._mourn_newborn(Casualty(worker, status))
         elif worker.busy and not self._cancelled:
             interrupted_by = self._time.cause if self._stop and self._signalled else ""
             self._losses.settle(Casualty(worker, status, interrupted_by), self._clerk)
             if self._stop:
                 self._pool.clear()
+
+    def _mourn_newborn(self, casualty: Casualty) -> None:
+        """Start another in place of one that was killed while it loaded, once."""
+        page = casualty.worker.page
+        from_outside = casualty.was_killed and not (page.text or page.own_hand)
+        if from_outside and not self._newborn_killed:
+            self._newborn_killed = True
+            return
+        self._stop_early("load_failed", page.text or casualty.death.name)
 
     def _watch_long_rows(self, now: float) -> None:
         """Write down which rows have been running for long, and cut what they print without end."""
