@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from slurmapply.following import Questions
+from slurmapply.questions import Questions
 from slurmapply.schedulers.base import Answer, Phase, TaskState
 from slurmapply.states import (
     NOT_OK,
