@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,6 @@ from slurmapply.schedulers.slurm import SlurmScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 DOWN = (
     "echo 'slurm_load_jobs error: Unable to contact slurm controller (connect failure)' >&2; exit 1"
@@ -65,12 +65,16 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def slurm_jobs(name: str) -> set[str]:
-    """Give the ids of all jobs that were ever submitted for a job of ours."""
-    lines = subprocess.run(
-        ["squeue", "-h", "--states=all", "-o", "%F %j"], check=True, capture_output=True, text=True
-    ).stdout.splitlines()
-    pairs = (line.split() for line in lines)
-    return {job_id for job_id, found in pairs if re.fullmatch(rf"{name}_[0-9a-f]{{6}}", found)}
+    """Give the ids of all jobs that this test ever submitted for a job of ours."""
+    asked = ["squeue", "-h", "--states=all", "-o", "%F|%j|%Z"]
+    lines = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.splitlines()
+    found = (line.split("|", 2) for line in lines)
+    # Other tests submit jobs of the same name, from other folders.
+    return {
+        job_id
+        for job_id, named, folder in found
+        if re.fullmatch(rf"{name}_[0-9a-f]{{6}}", named) and Path.cwd() in Path(folder).parents
+    }
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
