@@ -65,15 +65,16 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def slurm_jobs(name: str) -> set[str]:
-    """Give the ids of all jobs that were ever submitted for a job of this test's."""
-    lines = subprocess.run(
-        ["squeue", "-h", "--states=all", "-o", "%F %j %Z"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.splitlines()
-    ours = re.compile(rf"(\d+) {name}_[0-9a-f]{{6}} {re.escape(str(Path.cwd()))}/.*")
-    return {match[1] for match in map(ours.fullmatch, lines) if match}
+    """Give the ids of all jobs that this test ever submitted for a job of ours."""
+    asked = ["squeue", "-h", "--states=all", "-o", "%F|%j|%Z"]
+    lines = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.splitlines()
+    found = (line.split("|", 2) for line in lines)
+    # Other tests submit jobs of the same name, from other folders.
+    return {
+        job_id
+        for job_id, named, folder in found
+        if re.fullmatch(rf"{name}_[0-9a-f]{{6}}", named) and Path.cwd() in Path(folder).parents
+    }
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> None:

@@ -215,18 +215,16 @@ def silence(shims: Shims) -> None:
 @pytest.mark.slurm
 @pytest.mark.usefixtures("impatient")
 def test_a_submission_that_nobody_answered_is_found_when_slurm_is_back(
-    shims: Shims, capsys: pytest.CaptureFixture[str]
+    slurm_cluster: Cluster, shims: Shims, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = slurm_jobs("cut")
     silence(shims)
     with pytest.raises(SubmissionUnknownError, match=r"submit\(force=True\)") as caught:
-        slurm_map(abs, ITEMS, job_name="cut", nodes=1, cpus_per_node=1)
-    # The tasks themselves would say whose the run is; here they have not begun.
+        slurm_map(
+            abs, ITEMS, job_name="cut", nodes=1, cpus_per_node=1,
+            slurm_options={"begin": "now+1hour"},
+        )  # fmt: skip
     folder = caught.value.job.folder
-    wait_until((folder / "run_0/submission").exists)
-    (folder / "run_0/submission").rename(folder / "kept")
-    for record in (folder / "run_0").glob("task_*"):
-        record.unlink()
     job = SlurmJob(folder)
     status = job.status()
     assert (status.state, status.completed, status.age) == ("unknown", False, 0.0)
@@ -253,6 +251,8 @@ def test_a_submission_that_nobody_answered_is_found_when_slurm_is_back(
     assert json.loads((folder / "run_0/submission").read_text())["name"].startswith("cut_")
     with pytest.raises(JobAliveError, match="was submitted already"):
         SlurmJob(folder).submit(mem="1G")
+    slurm_cluster.run(["scontrol", "update", f"jobid={found.job_id}", "starttime=now"])
+    assert found.results() == [1, 2, 3]
 
 
 @pytest.mark.slurm

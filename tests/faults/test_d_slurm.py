@@ -66,9 +66,12 @@ def half_done(gate: Path) -> SlurmJob:
 
 
 def stop_daemon(cluster: Cluster, name: str) -> None:
-    """End one daemon of a private cluster, and wait until it is gone."""
+    """End one daemon of a private cluster, and wait until it is gone.
+
+    Not by SIGKILL: the controller would lose what it knows of the last seconds, and its jobs.
+    """
     pid = cluster.pid(name)
-    os.kill(pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGTERM)
     wait_until(lambda: pid not in cluster.processes())
 
 
