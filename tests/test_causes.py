@@ -357,7 +357,9 @@ def test_an_interrupted_row_is_not_a_running_one() -> None:
     lab = Lab(Told(answer(said("RUNNING", 0))))
     row = {"attempt": 1, "start": 0.0, "console": "", "log_offset": 0}
     running = [{"record": "running", "row": number, **row} for number in (1, 2)]
-    lab.task(0, *running, {**running[1], "record": "interrupted", "cause": "SIGKILL"})
+    lab.task(
+        0, *running, {**running[1], "record": "interrupted", "cause": "SIGKILL", "seconds": 1.0}
+    )
     lab.follower.look(ask=False)
     assert lab.follower.running_rows() == {1}
 

@@ -21,7 +21,7 @@ _BY_CAUSE = {
     "load_failed": (
         "make what is missing available with setup=, python= or sys_path= and job.retry(setup=...)"
     ),
-    "never_started": "see its console with job.logs(), then job.retry()",
+    "never_started": "see its console with job.logs(), then job.retry(setup=...) or job.retry()",
     "write_failed": "make room on that disk, then job.retry()",
     "no_workers": "ask for fewer with job.retry(processes_per_node=...)",
 }

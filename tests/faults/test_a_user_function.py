@@ -189,7 +189,7 @@ def test_A_06_a_segfault_is_told_with_the_place_in_the_function() -> None:
     job = run(touches_nothing, 3)
     row = job.row(1)
     assert (row.status, row.cause, row.attempt) == ("crashed", "SIGSEGV", 1)
-    assert row.message == "crashed: SIGSEGV (its process died of signal 11)"
+    assert "row 1 crashed: SIGSEGV (its process died of signal 11): " in row.message
     for text in (row.traceback, row.log):
         assert "Fatal Python error: Segmentation fault" in text
         assert "in touches_nothing" in text
@@ -217,7 +217,7 @@ def test_A_07_an_end_without_an_answer_is_a_crash_whatever_its_status(end: Any, 
     job = run(ends, 3)
     assert statuses(job) == ["ok", "crashed", "ok"]
     assert causes(job)[1] == cause
-    assert job.row(1).message.startswith("crashed: ")
+    assert job.row(1).message.startswith("row 1 crashed: ")
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,9 @@ def test_A_10_a_row_without_end_is_stopped_and_says_where_it_was() -> None:
     assert statuses(job) == ["ok", "row_timeout", "ok"]
     row = job.row(1)
     assert (row.cause, row.attempt) == ("row_timeout", 1)
-    assert row.message == "was stopped after 1 s (row_timeout)"
+    assert row.message == (
+        'row 1 was stopped after 1 s (row_timeout): job.retry(rows="row_timeout", row_timeout=2)'
+    )
     assert "in loops" in row.traceback
     assert "slurmapply/call.py" not in row.traceback
     assert row.seconds is not None

@@ -117,7 +117,7 @@ def test_B_01_retries_are_for_crashes_too() -> None:
     assert sorted(found) == [
         (1, 1, "SIGSEGV"), (1, 2, "SIGSEGV"), (2, 1, "exit_5"), (2, 2, "exit_5"),
     ]  # fmt: skip
-    assert job.row(2).message.startswith("crashed: exit_5")
+    assert job.row(2).message.startswith("row 2 crashed: exit_5")
 
 
 def test_B_01_exceptions_and_crashes_share_the_retries() -> None:
@@ -609,8 +609,10 @@ def test_A_12_a_row_that_needs_too_much_memory_is_named_and_its_neighbours_are_o
     assert statuses(job) == ["ok", "out_of_memory"] + ["ok"] * 4
     row = job.row(1)
     assert (row.cause, row.attempt) == ("out_of_memory", 2)
-    assert row.message.startswith("ran out of memory (limit 150 MB, peak 1")
-    assert row.message.endswith("also when it was tried alone")
+    assert row.message.startswith("row 1 ran out of memory (limit 150 MB, peak 1")
+    assert row.message.endswith(
+        'also when it was tried alone: job.retry(rows="out_of_memory", mem="300M")'
+    )
     calls = count_calls(Path())
     assert calls[1] == 2
     assert sum(calls.values()) <= 6 + 1 + 2, "at most its two neighbours were tried again"

@@ -59,7 +59,7 @@ def test_C_14_a_task_that_slurm_holds_says_so_and_how_to_release_it(
     status = SlurmJob(job.folder).status()
     assert not status.completed
     assert status.queue[0]["explanation"] == (
-        "was requeued and is held: `scontrol release <id>` lets it start."
+        f"was requeued and is held: `scontrol release {job.job_id}` lets it start."
     )
     (tmp_path / "gate").touch()
     slurm_cluster.run(["scontrol", "release", f"{job.job_id}_0"])
@@ -88,7 +88,7 @@ def test_C_19_a_folder_that_no_node_sees_is_said_to_be_unshared(
     job = slurm_map(abs, [-1, -2], **ONE)
     assert job.wait(30).status().counts == {"unfinished": 2}
     assert job.row(0).cause == "never_started"
-    assert f"the nodes do not see {job.folder}" in str(job.row(0).message)
+    assert "a disk that every node sees" in str(job.row(0).message)
     print(job.status(), job.row(0).message)
 
 

@@ -95,7 +95,7 @@ def test_L_02_after_a_reboot_the_rows_that_are_left_can_be_retried(tmp_path: Pat
     )
     wait_until(lambda: job.status().counts.get("ok") == 2)
     pids = processes_of(job.folder)
-    assert len(pids) == 2
+    assert len(pids) == 3  # the supervisor, its clerk, its worker
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not processes_of(job.folder), 10)

@@ -83,7 +83,8 @@ class WorkerConsole:
 
     def begin(self, offset: int) -> None:
         """Note that a row begins whose part begins here."""
-        self.room = self._limit = ROW_LIMIT if offset < WORKER_LIMIT else 0
+        room = WORKER_LIMIT - offset
+        self.room = self._limit = ROW_LIMIT if room > ROW_LIMIT else max(0, room)
 
     def end(self, row: int, offset: int) -> int:
         """Give where the row's part ends, all that was printed included; mend the descriptors."""
