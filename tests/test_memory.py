@@ -119,6 +119,12 @@ def test_without_anything_nothing_is_known(tmp_path: Path) -> None:
     assert (found.limit(), found.peak(), found.take_kill()) == (None, None, False)
 
 
+def test_a_group_without_a_limit_has_none(tmp_path: Path) -> None:
+    version_1(tmp_path / "memory", ABOUT_NO_LIMIT, 1 << 20)
+    found = memory("4:memory:/\n", tmp_path)
+    assert (found.limit(), found.peak()) == (None, None)
+
+
 def test_spoilt_files_are_as_good_as_none(tmp_path: Path) -> None:
     version_2(tmp_path / "job", "much", kills=1)
     (tmp_path / "job/memory.events").write_text("oom_kill often\n")

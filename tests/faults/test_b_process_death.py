@@ -232,8 +232,10 @@ def test_B_03_the_time_in_which_a_task_was_suspended_does_not_count_against_a_ro
     for pid in (worker, clerk_of(supervisor), supervisor):
         os.kill(pid, signal.SIGSTOP)
     time.sleep(5)
-    for pid in (supervisor, clerk_of(supervisor), worker):
+    for pid in (supervisor, clerk_of(supervisor)):
         os.kill(pid, signal.SIGCONT)
+    time.sleep(0.8)  # the supervisor looks around while the row is still there
+    os.kill(worker, signal.SIGCONT)
     assert task.end() == ""
     assert statuses(job) == ["ok"]
     assert count_calls(Path()) == {0: 1}
@@ -418,6 +420,32 @@ def test_B_04_a_task_whose_clerk_is_killed_stops_and_loses_nothing(
     assert start(job, 0, life=1).end() == ""
     assert statuses(job) == ["ok"] * 20
     assert count_calls(Path()) == dict.fromkeys(range(20), 1)
+
+
+def test_B_04_what_a_killed_clerk_had_not_done_yet_is_done_by_another(
+    start: Callable[..., Task],
+) -> None:
+    def crashes(x: int) -> int:
+        Path(f"call_{x}_{os.getpid()}_{time.monotonic_ns()}").touch()
+        if x == 1:
+            Path("pid").write_text(str(os.getpid()))
+            while not Path("go").exists():
+                time.sleep(0.01)
+            os._exit(3)
+        return x
+
+    job = prepare(crashes, 4, nodes=1)
+    task = start(job, 0)
+    worker, clerk = written("pid"), clerk_of(task.process.pid)
+    os.kill(clerk, signal.SIGSTOP)
+    Path("go").touch()
+    wait_until(lambda: not is_there(worker))
+    time.sleep(0.5)  # the clerk has been asked to write down what became of the row
+    os.kill(clerk, signal.SIGKILL)
+    task.end()
+    assert task.wait_for("end")["reason"] == "clerk_died"
+    assert statuses(job)[:2] == ["ok", "crashed"]
+    assert count_calls(Path())[1] == 1
 
 
 def test_B_04_a_killed_clerk_leaves_its_rows_to_another_task(start: Callable[..., Task]) -> None:
