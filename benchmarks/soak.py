@@ -1,8 +1,9 @@
 """Many rows on a Slurm that is not left in peace: none may be lost or wrong.
 
-Four tasks of two workers run rows of 40 ms. Meanwhile, every 0.3 s, something is done to them that
-a seeded generator chooses: workers, supervisors and clerks are killed or frozen, tasks are warned
-or requeued. What ended early is requeued as an administrator would do it. At the end every row must
+Four tasks of two workers run rows of 5 to 75 ms. Meanwhile, every 0.3 s, something is done to them
+that a seeded generator chooses: workers, supervisors and clerks are killed or frozen, tasks are
+warned or requeued. What ended early is requeued as an administrator would do it; what ended because
+it found no more rows is not, so that rows it may have forgotten are seen. At the end every row must
 be ok and have its value; rows that were killed twice are brought by `job.retry()`.
 
 It needs the packages of the test Slurm (``python -m tests.slurm_cluster missing``) and starts one
@@ -40,10 +41,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the test Slurm i
 from tests.slurm_cluster import Cluster, ClusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 NODES, WORKERS = 4, 2
-ROW_SECONDS = 0.04
+#: Rows of the first length are handed out many at a time, of the last one by one.
+ROW_SECONDS = (0.005, 0.075, 0.02, 0.06)
 PAUSE = 0.3
 #: Seconds without a new outcome after which a run that is left in peace is given up.
 _STUCK = 60.0
@@ -59,7 +61,7 @@ def expected(row: int) -> int:
     return row * 2654435761 % 2**32
 
 
-def noting(folder: Path, seconds: float) -> Callable[..., int]:
+def noting(folder: Path, seconds: Sequence[float]) -> Callable[..., int]:
     """Make the function of the rows: it writes down each begin and each end of an evaluation.
 
     Parameters
@@ -67,15 +69,15 @@ def noting(folder: Path, seconds: float) -> Callable[..., int]:
     folder
         Outside the job folder; each worker appends to a file of its own.
     seconds
-        How long a row takes.
+        How long rows take, in turn, four of each length.
     """
-    place = str(folder)
+    place, lengths = str(folder), tuple(seconds)
 
     def evaluate(row: int) -> int:
         path = f"{place}/{os.uname().nodename}_{os.getpid()}"
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(file, row.to_bytes(8, sys.byteorder, signed=True))
-        time.sleep(seconds)
+        time.sleep(lengths[row // 4 % len(lengths)])
         os.write(file, (-1 - row).to_bytes(8, sys.byteorder, signed=True))
         os.close(file)
         return row * 2654435761 % 2**32
@@ -116,6 +118,11 @@ class Tasks:
         lives = latest_lives(read_lives(self._disk, 0))
         started = {view.life.task: view.started["pid"] for view in lives if view.started}
         return {task: pid for task, pid in started.items() if _runs_rows(pid)}
+
+    def done(self) -> set[int]:
+        """Give the tasks that have ended because there was nothing more to do."""
+        lives = latest_lives(read_lives(self._disk, 0))
+        return {view.life.task for view in lives if view.end and view.end["reason"] == "done"}
 
     def children(self, *, workers: bool) -> list[int]:
         """Give the process ids of all workers, or of all clerks.
@@ -246,7 +253,7 @@ def _send(pid: int, number: signal.Signals) -> bool:
 
 
 class Caretaker:
-    """Has Slurm start again what ended while rows are left.
+    """Has Slurm start again what was ended.
 
     Parameters
     ----------
@@ -260,8 +267,9 @@ class Caretaker:
 
     def look(self) -> None:
         """Look at all tasks once."""
+        done = self._tasks.done()
         for task, state, reason in self._tasks.states():
-            if state in _ENDED:
+            if state in _ENDED and task not in done:
                 self.requeued += self._tasks.slurm("scontrol", "requeue", f"{{id}}_{task}")
             elif state == "PENDING" and reason == "BeginTime":  # two minutes by itself
                 self._tasks.slurm("scontrol", "update", f"JobId={{id}}_{task}", "StartTime=now")
