@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.slurm_fixtures", "tests.shims"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests that wait for minutes begin first, so that nobody waits for them in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run each test in an empty folder, with settings and job lists of its own."""

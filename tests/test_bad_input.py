@@ -436,7 +436,7 @@ def test_a_refusal_of_sbatch_is_quoted_and_can_be_gone_on_from(
         slurm_map(abs, [-1], partition="nosuch", job_name="refused", nodes=1)
     error = caught.value
     assert "invalid partition specified: nosuch" in str(error)
-    assert "Choose one that `sinfo` lists with partition=. Here are: main, urgent." in str(error)
+    assert "that `sinfo` lists with partition=. Here are: main, urgent, cheap." in str(error)
     assert (error.command[0], error.exit_code) == ("sbatch", 1)
     assert error.job.status().state == "prepared"
     assert error.job.submit(partition="main").results() == [1]

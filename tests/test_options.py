@@ -185,6 +185,7 @@ def test_the_whole_list_of_a_run() -> None:
         "output": "run_2/slurm_%a.out",
         "open-mode": "append",
         "requeue": True,
+        "propagate": "NONE",
         "signal": "B:USR1@90",
         "dependency": "afterany:1:2",
         "mail-type": "END",
@@ -200,6 +201,7 @@ def test_what_nobody_asked_for_is_left_to_the_cluster() -> None:
         "output",
         "open-mode",
         "requeue",
+        "propagate",
     }
 
 

@@ -76,7 +76,8 @@ def fake_slurm(
     """Put an sbatch in front that takes everything, writing down its environment."""
     folder.mkdir()
     log = folder / "called"
-    for name, body in {"sbatch": says, "scontrol": "exit 1", "squeue": "exit 1"}.items():
+    silent = dict.fromkeys(("scontrol", "squeue", "sinfo"), "exit 1")
+    for name, body in {"sbatch": says, **silent}.items():
         (folder / name).write_text(f'#!/bin/sh\n(echo "$0 $@"; env) >>{log}\n{body}\n')
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")

@@ -193,21 +193,6 @@ def test_a_seed_fits_scikit_learn() -> None:
 
 
 @pytest.mark.slurm
-def test_a_17_workers_share_no_state_without_a_seed() -> None:
-    def meet(item: int) -> Any:
-        drawn = random.random(), float(np.random.rand())  # noqa: NPY002
-        folder = current_row().folder.parent
-        (folder / f"row_{item}").touch()
-        while not (folder / f"row_{1 - item}").exists():  # so that there are two workers
-            time.sleep(0.01)
-        return drawn
-
-    job = slurm_map(meet, [0, 1], nodes=1, processes_per_node=2, job_name="meet")
-    (plain, numpys), (other_plain, other_numpys) = job.results()
-    assert plain != other_plain
-    assert numpys != other_numpys
-
-
 def test_without_a_seed_one_is_drawn_once_and_recorded() -> None:
     job = slurm_map(draw, ROWS, backend="inline")
     again = SlurmJob(job.folder)

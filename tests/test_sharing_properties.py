@@ -529,7 +529,7 @@ def read_outcomes(content: bytes) -> tuple[dict[int, Any], list[str]]:
         disk = SimulatedDisk()
         disk.make_folder("run_0")
         disk.append(OUTCOMES, content)
-        survey = Survey(disk, UUID, len(VALUES))
+        survey = Survey(disk, UUID, len(VALUES), second_look=0.0)
         survey.update([0])
         return values_of(survey)
 

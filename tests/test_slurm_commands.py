@@ -634,7 +634,7 @@ def test_a_real_slurm_forgets_and_refuses(slurm_cluster: Cluster, tmp_path: Path
     assert scheduler.states([submission("99"), submission("98")]).tasks == ()
     assert scheduler.find("nosuch") is None
     for changed, said in (
-        ({"partition": "nosuch"}, r"Here are: main, urgent\."),
+        ({"partition": "nosuch"}, r"Here are: main, urgent, cheap\."),
         ({"mem": "999G"}, "smaller mem="),
         ({"slurm_options": {"foo": 1}}, "man sbatch"),
     ):

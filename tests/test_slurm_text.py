@@ -199,7 +199,7 @@ def test_memory_of_a_node(fields: dict[str, str], expected: str) -> None:
         ("Resources", "nothing to do"),
         ("BeginTime", "two minutes"),
         ("JobArrayTaskLimit", "task_limit="),
-        ("PartitionTimeLimit", r"job.submit(time=...)"),
+        ("PartitionTimeLimit", r"job.retry(time=...)"),
         ("QOSMaxSubmitJobPerUserLimit", "each array task counts"),
         ("QOSMaxCpuPerUserLimit", "under the same limit"),
         ("QOSMaxMemoryPerJob", "mem="),

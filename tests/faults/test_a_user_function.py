@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -15,9 +16,17 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
-from slurmapply import RowError, RowsFailedError, SlurmJob, current_row, slurm_apply
+from slurmapply import (
+    RowError,
+    RowsFailedError,
+    SlurmJob,
+    current_row,
+    slurm_apply,
+    slurm_map,
+)
 from tests.faults.nodeside import (
     causes,
     is_there,
@@ -220,17 +229,18 @@ def test_A_07_an_end_without_an_answer_is_a_crash_whatever_its_status(end: Any, 
     assert job.row(1).message.startswith("row 1 crashed: ")
 
 
-@pytest.mark.parametrize(
-    ("number", "error", "said"),
-    [
-        (8, SystemExit(2), r"the function called sys\.exit\(2\)"),
-        (9, KeyboardInterrupt(), "KeyboardInterrupt"),
-        (9, GeneratorExit(), "GeneratorExit"),
-    ],
-)
-def test_A_08_A_09_what_is_no_exception_is_the_rows_fault_and_not_the_workers_end(
-    number: int, error: BaseException, said: str
+def test_A_08_sys_exit_is_the_rows_fault_and_not_the_workers_end() -> None:
+    check_row_alone(SystemExit(2), r"the function called sys\.exit\(2\)")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit])
+def test_A_09_what_is_no_exception_is_the_rows_fault_and_not_the_workers_end(
+    error: type[BaseException],
 ) -> None:
+    check_row_alone(error(), error.__name__)
+
+
+def check_row_alone(error: BaseException, said: str) -> None:
     def raises(x: int) -> int:
         if x == 1:
             raise error
@@ -444,6 +454,21 @@ def test_A_16_a_row_that_raises_elsewhere_does_not_move_the_next() -> None:
         return os.getcwd()  # noqa: PTH109
 
     assert run(moves_and_fails, 2).results(errors="keep")[1] == str(Path.cwd())
+
+
+def test_A_17_workers_share_no_state_without_a_seed() -> None:
+    def meet(item: int) -> Any:
+        drawn = random.random(), float(np.random.rand())  # noqa: NPY002
+        folder = current_row().folder.parent
+        (folder / f"row_{item}").touch()
+        while not (folder / f"row_{1 - item}").exists():  # so that there are two workers
+            time.sleep(0.01)
+        return drawn
+
+    job = slurm_map(meet, [0, 1], nodes=1, processes_per_node=2, job_name="meet")
+    (plain, numpys), (other_plain, other_numpys) = job.results()
+    assert plain != other_plain
+    assert numpys != other_numpys
 
 
 def test_A_18_what_a_row_prints_is_cut_and_the_next_rows_is_whole() -> None:

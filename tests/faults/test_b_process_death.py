@@ -519,7 +519,7 @@ def disk(tmp_path: Path) -> Iterator[Freezable]:
 
 
 @ROOT_ONLY
-def test_B_03_a_hanging_disk_keeps_no_row_from_being_stopped_and_loses_none(
+def test_C_16_a_hanging_disk_keeps_no_row_from_being_stopped_and_loses_none(
     start: Callable[..., Task],
     disk: Freezable,
 ) -> None:
@@ -548,7 +548,7 @@ def test_B_03_a_hanging_disk_keeps_no_row_from_being_stopped_and_loses_none(
 
 
 @ROOT_ONLY
-def test_B_03_a_signal_is_noticed_while_the_disk_hangs(
+def test_C_16_a_signal_is_noticed_while_the_disk_hangs(
     start: Callable[..., Task], disk: Freezable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slurm_conf = tmp_path / "slurm.conf"

@@ -307,6 +307,7 @@ def test_C_15_memory_too_small_for_the_task_itself(slurm_cluster: Cluster) -> No
     assert job.retry(mem="200M").results() == squares(6)
 
 
+@pytest.mark.slow
 @pytest.mark.slurm
 def test_C_17_a_node_that_reboots_costs_the_row_in_work(own_cluster: Cluster) -> None:
     job = apply([0.1] * 5 + [3.0, 0.1, 0.1], nodes=1)
@@ -452,6 +453,7 @@ def test_C_01_what_a_retry_changes_reaches_slurm() -> None:
 # -- the time limit itself: Slurm looks every thirty seconds -----------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.slurm
 @pytest.mark.timeout(300)
 def test_C_01_a_time_limit_costs_the_rows_in_work_only() -> None:

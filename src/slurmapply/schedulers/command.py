@@ -250,14 +250,26 @@ def processes_with_variable(name: str, value: str) -> list[tuple[int, dict[str, 
     list
         Pid and environment of each.
     """
-    pids = _processes_with("environ", f"{name}={value}")
-    pids.sort(key=lambda pid: (process_start_time(pid) or 0, pid))
-    return [(pid, _environment_of(pid)) for pid in pids]
+    # Each environment is read once: a second look would find another program, or none.
+    environments = {pid: _environment_of(pid) for pid in _pids()}
+    found = [
+        (process_start_time(pid), pid, environment)
+        for pid, environment in environments.items()
+        if environment.get(name) == value
+    ]
+    return [(pid, environment) for start, pid, environment in sorted(found, key=_age) if start]
+
+
+def _age(found: tuple[int | None, int, dict[str, str]]) -> tuple[int, int]:
+    return found[0] or 0, found[1]
+
+
+def _pids() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
 def _processes_with(file: str, entry: str) -> list[int]:
-    pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
-    return [pid for pid in pids if entry in _entries(pid, file) and process_start_time(pid)]
+    return [pid for pid in _pids() if entry in _entries(pid, file) and process_start_time(pid)]
 
 
 def _environment_of(pid: int) -> dict[str, str]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _TIMEOUT = 10.0
+#: A warning is not worth a longer wait.
+_TIMEOUT_OF_A_WARNING = 3.0
 
 
 def config() -> dict[str, str]:
@@ -77,7 +79,8 @@ def partitions() -> str:
 
 def nodes_elsewhere() -> list[str]:
     """Return the nodes that are other machines than this one, as far as Slurm says."""
-    lines = _said(["sinfo", "--noheader", "--Node", "--format=%N|%n|%o"]).splitlines()
+    asked = ["sinfo", "--noheader", "--Node", "--format=%N|%n|%o"]
+    lines = _said(asked, timeout=_TIMEOUT_OF_A_WARNING).splitlines()
     nodes = [line.strip().split("|") for line in lines if line.count("|") == 2]  # noqa: PLR2004  # as asked
     return list(dict.fromkeys(name for name, *places in nodes if not any(map(_is_here, places))))
 
@@ -92,8 +95,8 @@ def _is_here(place: str) -> bool:
         return False
 
 
-def _said(argv: Sequence[str]) -> str:
+def _said(argv: Sequence[str], *, timeout: float = _TIMEOUT) -> str:
     try:
-        return run(argv, timeout=_TIMEOUT).stdout
+        return run(argv, timeout=timeout).stdout
     except SchedulerError:
         return ""

@@ -25,13 +25,12 @@ from typing import TYPE_CHECKING, Any
 from slurmapply.worker.brake import Brake, tally_of
 from slurmapply.worker.casualty import Casualty, Losses
 from slurmapply.worker.child import fork_clerk
-from slurmapply.worker.claims import Claim
 from slurmapply.worker.crew import Crew
 from slurmapply.worker.deadlines import Deadlines
-from slurmapply.worker.history import Past
 from slurmapply.worker.page import NO_ROW
 from slurmapply.worker.pool import Pool
 from slurmapply.worker.process import DONE, NOT_LOADED, NOT_WRITTEN, READY
+from slurmapply.worker.supply import Supply
 from slurmapply.worker.traces import adopt_orphans, end_orphans
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from slurmapply.worker.child import Worker
     from slurmapply.worker.clerk import Clerk, Desk
     from slurmapply.worker.crew import Report
+    from slurmapply.worker.history import Past
     from slurmapply.worker.process import Assignment
     from slurmapply.worker.run import Run
     from slurmapply.worker.timelimit import TaskTime
@@ -48,15 +48,7 @@ if TYPE_CHECKING:
 LONG_ROW = 2.0
 #: A worker keeps its group to itself for so long before others that are idle get the rest.
 _RECALL_AFTER = 0.2
-#: How long to wait for rows that another task is finishing while it stops. It was warned at most
-#: 150 s before its end (90 s, and Slurm may be up to 60 s early: sbatch(1), --signal).
-_PATIENCE = 180.0
 _TICK = 0.1
-#: Seconds between two looks for more rows while there are none, growing.
-_FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 15.0
-#: The same while this task has claimed rows that another is about to let go of.
-_LONGEST_WAIT = 1.0
 _TRIM_EVERY = 1.0
 #: Ends of a task that its Slurm state should show as failed.
 _FAULTS = ("load_failed", "write_failed", "no_workers", "clerk_died")
@@ -99,13 +91,7 @@ class Supervisor:
         self._deadlines = Deadlines(run.row_timeout)
         self._losses = Losses(run, self._pool, self._brake, task_time.limit)
         self._signalled = ""
-        # What is known of further rows.
-        self._asking = False
-        self._exhausted = False
-        self._waiting: list[tuple[int, int]] = []
-        self._patience = 0.0
-        self._pause = _FIRST_PAUSE
-        self._next_look = 0.0
+        self._supply = Supply()
         # How it ends.
         self._stop: str | None = None
         self._message = ""
@@ -198,7 +184,7 @@ class Supervisor:
             self._pool.give_back(range(report.reached, worker.group.positions.stop))
         worker.drop_group()
         worker.page.stop = bool(self._stop)
-        self._next_look = 0.0
+        self._supply.look_soon()
 
     # -- the clerk -------------------------------------------------------------------------
 
@@ -233,13 +219,13 @@ class Supervisor:
         self._clerk.close()
         if self._clerks > 1:
             self._fault = self._fault or ("clerk_died", "")
-            self._asking = False
+            self._supply.asking = False
             self._stop = self._stop or self._fault[0]
             self._told = self._finished = True
             return
         left = self._clerk.unanswered
         self._clerk = self._hire_clerk()
-        self._asking = False
+        self._supply.asking = False
         for request in left:
             self._clerk.repeat(request)
         self._stop_early(*(self._fault or ("clerk_died", "the process for the disk was killed")))
@@ -249,7 +235,7 @@ class Supervisor:
     def _hand_out(self, now: float) -> None:
         if self._stop:
             return
-        if len(self._pool) or self._pool.has_lonely or self._waiting:
+        if len(self._pool) or self._pool.has_lonely or self._supply.waiting:
             self._fill_up(now)
         # A row that runs alone has all of the task's memory.
         if any(worker.busy and worker.group.past.memory for worker in self._crew):
@@ -259,9 +245,9 @@ class Supervisor:
                 worker.hand(group, self._run.retries, now)
         if self._crew.any_idle or not self._crew.workers:
             self._ask_for_more(now)
-        if self._exhausted:
+        if self._supply.exhausted:
             self._recall(now)
-            if self._pool.has_lonely and self._crew.all_idle and not self._asking:
+            if self._pool.has_lonely and self._crew.all_idle and not self._supply.asking:
                 self._crew.workers[0].hand(self._pool.next_lonely(), self._run.retries, now)
 
     def _fill_up(self, now: float) -> None:
@@ -274,27 +260,14 @@ class Supervisor:
             self._clerk.ask("note", text=refusal)
 
     def _ask_for_more(self, now: float) -> None:
-        """Ask for more rows, but not again and again while there are none.
-
-        A worker that has just become idle is a reason to look. Otherwise only tasks that stop can
-        leave something, and hundreds of tasks that wait for their last rows share the disk.
-        """
-        if not self._asking and not len(self._pool) and now >= self._next_look:
-            self._asking = True
+        if not len(self._pool) and self._supply.may_ask(now):
+            self._supply.asking = True
             self._clerk.ask("take")
 
     def _take_claim(self, reply: Mapping[str, Any]) -> None:
-        self._asking = False
-        self._waiting = [(chunk, generation) for chunk, generation in reply["waiting"]]
-        found = reply["claim"]
-        self._exhausted = found is None
-        longest = _LONGEST_WAIT if self._waiting else _LONGEST_PAUSE
-        self._pause = _FIRST_PAUSE if found else min(longest, 2 * self._pause)
-        self._next_look = 0.0 if found else time.monotonic() + self._pause
-        if found:
-            positions = tuple(range(start, stop) for start, stop in found["positions"])
-            past = {position: Past(*fields) for position, *fields in found["past"]}
-            self._pool.add(Claim(found["chunk"], found["generation"], positions, past))
+        claim = self._supply.take(reply, time.monotonic())
+        if claim is not None:
+            self._pool.add(claim)
         if self._stop:
             self._pool.clear()
             self._tell_stop()
@@ -364,16 +337,15 @@ class Supervisor:
     def _over(self) -> bool:
         if self._time.is_up:
             return True
-        if self._asking or self._crew.at_work:
+        if self._supply.asking or self._crew.at_work:
             return False
         if self._stop:
             return True
-        if len(self._pool) or self._pool.has_lonely or not self._exhausted:
+        if len(self._pool) or self._pool.has_lonely or not self._supply.exhausted:
             return False
-        if not self._waiting:
+        if not self._supply.waiting:
             return True
-        self._patience = self._patience or time.monotonic() + _PATIENCE
-        if time.monotonic() > self._patience:
+        if self._supply.is_given_up(time.monotonic()):
             said = "rows of another task that was stopping never came out"
             self._stop_early("patience", said)
         return False
@@ -394,7 +366,7 @@ class Supervisor:
         # its row: one of us sees the other. The pause lets both words leave the processors.
         time.sleep(0.002)
         self._pool.clear()
-        if not self._asking:
+        if not self._supply.asking:
             self._tell_stop()
 
     def _tell_stop(self) -> None:
@@ -407,7 +379,7 @@ class Supervisor:
             "stop",
             reason=self._stop,
             message=self._message,
-            chunks=[*self._pool.held.items(), *self._waiting],
+            chunks=[*self._pool.held.items(), *self._supply.waiting],
             rows=[(self._run.rows[p], worker.attempt_at(p)) for worker, p in begun],
             outcomes=[worker.outcomes for worker in self._crew],
             replaced=self._clerks > 1,
