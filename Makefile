@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # Where `make demo` runs its rows: local, or slurm where sbatch works (see `make cluster`).
 BACKEND ?= local
-# How many processes the tests are spread over.
-WORKERS ?= 2
+# How many processes the tests are spread over: more than two processors, since many tests wait.
+WORKERS ?= 3
 # More options for pytest, such as PYTEST_OPTIONS='-k retry'.
 PYTEST_OPTIONS ?=
 
