@@ -32,6 +32,7 @@ def test_no_row_is_lost_or_wrong_whatever_is_done_to_the_tasks(
     assert report.lives > soak.NODES, f"no task was started again:\n{report}"
     # A row that was finished is run again only where its worker died within 10 ms of its end.
     assert report.ended_again <= 6, f"{report}"
+    assert report.duplicates <= 2, f"{report}"
 
 
 def test_notes_tell_begins_from_ends(own_folders: Path) -> None:
