@@ -27,7 +27,7 @@ test: $(VENV)/.dev ## run all checks: lint, types, tests on a real Slurm that th
 	@$(BIN)/python -m tests.slurm_cluster install || echo "*** Going on without a Slurm."
 	@status=0; \
 	$(MAKE) --no-print-directory lint || status=1; \
-	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_OPTIONS) || status=1; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_OPTIONS) || status=1; \
 	exit $$status
 
 lint: $(VENV)/.dev ## run ruff and mypy
