@@ -347,7 +347,7 @@ def test_E_18_the_same_life_twice_gives_each_row_one_result(start: Callable[...,
 
 
 def test_E_18_an_old_life_goes_on_beside_the_next(start: Callable[..., Task]) -> None:
-    job = prepare([0.1] * 20, nodes=1)
+    job = prepare([0.1] * 20, nodes=1, chunksize=20)
     old = start(job)
     wait_until(lambda: len(calls()) > 4)
     old.process.send_signal(signal.SIGSTOP)  # its worker goes on, until its group is done
