@@ -456,6 +456,7 @@ def test_A_16_a_row_that_raises_elsewhere_does_not_move_the_next() -> None:
     assert run(moves_and_fails, 2).results(errors="keep")[1] == str(Path.cwd())
 
 
+@pytest.mark.slurm
 def test_A_17_workers_share_no_state_without_a_seed() -> None:
     def meet(item: int) -> Any:
         drawn = random.random(), float(np.random.rand())  # noqa: NPY002
