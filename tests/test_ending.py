@@ -125,3 +125,18 @@ def test_damaged_values_cost_their_rows_only_until_the_retry() -> None:
     with pytest.raises(RowsFailedError, match=r"1 of 3 rows .* job\.retry\(\)"):
         SlurmJob(job.folder).results()
     assert SlurmJob(job.folder).retry().results() == [[1], [2], [3]]
+
+
+def test_a_file_whose_end_is_torn_for_ever_keeps_no_job_open() -> None:
+    job, disk, record = prepared()
+    write_outcome(job, disk)
+    (path,) = (job.folder / "run_0").glob("outcomes_*")
+    # The beginning of a frame whose worker was killed: its task names the file as it is.
+    with path.open("ab") as file:
+        file.write(path.read_bytes()[:80])
+    size = path.stat().st_size
+    record.finish("done", {path.name: size})
+    survey = job._follower.survey
+    survey.update([0])
+    name = f"run_0/{path.name}"
+    assert (survey.has_read(name, size), survey.has_read(name, size + 1)) == (True, False)

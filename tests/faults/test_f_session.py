@@ -192,19 +192,22 @@ def test_F_03_ctrl_c_at_any_step_of_a_retry_leaves_no_half_run(
     assert at > 10
 
 
+publish = FolderDisk.publish
+
+
+def die_before_the_note(disk: FolderDisk, name: str, content: bytes) -> bool:
+    """End the session when Slurm has the job and nothing of it is written down."""
+    if name.endswith("/submission"):
+        raise KeyboardInterrupt
+    return publish(disk, name, content)
+
+
 def test_F_04_a_submission_whose_id_was_never_noted_runs_each_row_once(
     slurm_cluster: Cluster, own_folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish = FolderDisk.publish
-
-    def die_before(disk: FolderDisk, name: str, content: bytes) -> bool:
-        if name.endswith("/submission"):
-            raise KeyboardInterrupt
-        return publish(disk, name, content)
-
     params = {"x": list(range(6))}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(FolderDisk, "publish", die_before)
+        patch.setattr(FolderDisk, "publish", die_before_the_note)
         slurm_apply(noted, params, job_name="orphan", slurm_options={"hold": True}, **ONE)
     queue = slurm_cluster.run(["squeue", "-h", "-o", "%F %j"]).splitlines()
     (orphan,) = [line.split()[0] for line in queue if " orphan_" in line]
@@ -222,15 +225,8 @@ def test_F_04_a_submission_whose_id_was_never_noted_runs_each_row_once(
 def test_F_04_a_job_that_runs_without_a_note_is_found_by_its_tasks(
     slurm_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish = FolderDisk.publish
-
-    def die_before(disk: FolderDisk, name: str, content: bytes) -> bool:
-        if name.endswith("/submission"):
-            raise KeyboardInterrupt
-        return publish(disk, name, content)
-
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(FolderDisk, "publish", die_before)
+        patch.setattr(FolderDisk, "publish", die_before_the_note)
         slurm_map(abs, [-1, -2], job_name="stray", **ONE)
     wait_until(lambda: SlurmJob.open("stray").job_id is not None)
     job = SlurmJob.open("stray")

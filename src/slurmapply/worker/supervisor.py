@@ -173,7 +173,6 @@ class Supervisor:
         elif kind == NOT_LOADED:
             self._stop_early("load_failed", worker.page.text)
         elif kind == NOT_WRITTEN:
-            worker.drop_group()  # its rows are not done, and no fault of theirs is to be told
             self._stop_early("write_failed", worker.page.text)
 
     def _take_back(self, worker: Worker, report: Report) -> None:
