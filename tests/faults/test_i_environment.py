@@ -114,6 +114,7 @@ def test_I_02_a_module_beside_the_session_is_found_on_the_node(
     assert job.results() == [3, 6]
 
 
+@pytest.mark.slurm
 def test_I_02_a_module_that_the_node_does_not_have_is_named_and_burns_no_row(
     own_folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
