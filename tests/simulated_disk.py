@@ -20,7 +20,6 @@ import pickle
 import stat
 import threading
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -418,7 +417,7 @@ class SimulatedDisk(FolderDisk):
     """`FolderDisk` as it is, on a folder that stands in memory; use it while `patched`."""
 
     def __init__(self) -> None:
-        self.path = Path("job")
+        self._path = "job"
         self._trust = True
         self._folder = -1
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 from contextvars import ContextVar
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurmapply.rows import ITEM
 from slurmapply.seeds import Seed, row_rng, row_seed, seed_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from numpy.random import Generator
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """The user's function as it is called for each row.
 
     Parameters
@@ -75,8 +73,7 @@ def _globals_of(function: Any) -> dict[str, Any]:
     return {}
 
 
-@dataclass(frozen=True, slots=True)
-class CurrentRow:
+class CurrentRow(NamedTuple):
     """What the function can ask about the row that it is called for.
 
     Attributes
@@ -123,6 +120,8 @@ class CurrentRow:
 
         Outside a job it is the working folder.
         """
+        from pathlib import Path  # noqa: PLC0415  # it would cost each task's start 5 ms
+
         if self.job_folder is None:
             return Path.cwd()
         folder = Path(self.job_folder) / "rows_" / str(self.number)

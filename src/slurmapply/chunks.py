@@ -7,7 +7,6 @@ is ever sent around.
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 
@@ -36,11 +35,13 @@ def _static_chunk(rows: int, nodes: int, processes: int) -> int:
     return processes if rows < processes * nodes else -(-rows // nodes)
 
 
-@dataclass(frozen=True, slots=True)
 class ChunkPlan:
     """Consecutive pieces of a run's rows: chunk c holds positions bounds[c] to bounds[c+1] - 1."""
 
-    bounds: tuple[int, ...]
+    __slots__ = ("bounds",)
+
+    def __init__(self, bounds: tuple[int, ...]) -> None:
+        self.bounds = bounds
 
     def __len__(self) -> int:
         return len(self.bounds) - 1

@@ -18,7 +18,6 @@ import json
 import struct
 import zlib
 from array import array
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from slurmapply.states import OK_CODE, STATUS_CODES, RowStatus
@@ -83,14 +82,22 @@ class Measures(NamedTuple):
     log_length: int = 0
 
 
-@dataclass(slots=True)
 class FrameBuilder:
-    """Collects rows until they are written as one frame."""
+    """Collects rows until they are written as one frame.
 
-    uuid: bytes
-    rows: list[tuple[Any, ...]] = field(default_factory=list)
-    causes: list[str] = field(default_factory=list)
-    values: list[bytes] = field(default_factory=list)
+    Parameters
+    ----------
+    uuid
+        The job's.
+    """
+
+    __slots__ = ("causes", "rows", "uuid", "values")
+
+    def __init__(self, uuid: bytes) -> None:
+        self.uuid = uuid
+        self.rows: list[tuple[Any, ...]] = []
+        self.causes: list[str] = []
+        self.values: list[bytes] = []
 
     def __len__(self) -> int:
         return len(self.rows)

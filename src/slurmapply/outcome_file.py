@@ -12,7 +12,6 @@ import struct
 import zlib
 from array import array
 from collections import Counter
-from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -46,7 +45,6 @@ class Origin(NamedTuple):
     file: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One frame of an outcomes file: its table, and where its values stand.
 
@@ -64,13 +62,28 @@ class Frame:
         Offset within the frame and length of the values; their checksum.
     """
 
-    origin: Origin
-    offset: int
-    size: int
-    columns: dict[str, array[Any]]
-    causes: list[str]
-    values_place: tuple[int, int]
-    values_checksum: int
+    __slots__ = (
+        "causes", "columns", "offset", "origin", "size", "values_checksum", "values_place",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        origin: Origin,
+        offset: int,
+        size: int,
+        *,
+        columns: dict[str, array[Any]],
+        causes: list[str],
+        values_place: tuple[int, int],
+        values_checksum: int,
+    ) -> None:
+        self.origin = origin
+        self.offset = offset
+        self.size = size
+        self.columns = columns
+        self.causes = causes
+        self.values_place = values_place
+        self.values_checksum = values_checksum
 
     def __len__(self) -> int:
         return len(self.columns["row"])
@@ -140,12 +153,13 @@ class FrameValues:
         return None if kind == KIND_NONE else bool(slot) if kind == KIND_BOOL else slot
 
 
-@dataclass(slots=True)
 class FileReader:
     """Reads the frames of one file as it grows.
 
     Attributes
     ----------
+    origin, uuid
+        Whose file it is; the job's.
     offset
         Where the next frame begins.
     seen
@@ -154,12 +168,13 @@ class FileReader:
         Bytes behind a damaged header, which are given up.
     """
 
-    origin: Origin
-    uuid: bytes
-    offset: int = 0
-    seen: int = 0
-    damaged_bytes: int = 0
-    _bad_tables: dict[int, _Header] = field(default_factory=dict)
+    def __init__(self, origin: Origin, uuid: bytes) -> None:
+        self.origin = origin
+        self.uuid = uuid
+        self.offset = 0
+        self.seen = 0
+        self.damaged_bytes = 0
+        self._bad_tables: dict[int, _Header] = {}
 
     @property
     def damaged_frames(self) -> int:
@@ -236,7 +251,11 @@ def _read_table(file: BinaryIO, origin: Origin, offset: int, header: _Header) ->
     columns = _decode_columns(data[: header.table], header)
     causes = json.loads(data[header.table :])
     place = (header.size - header.values, header.values)
-    return Frame(origin, offset, header.size, columns, causes, place, header.values_checksum)
+    return Frame(
+        origin, offset, header.size,
+        columns=columns, causes=causes, values_place=place,
+        values_checksum=header.values_checksum,
+    )  # fmt: skip
 
 
 def _table_length(header: _Header) -> int:

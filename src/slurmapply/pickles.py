@@ -11,12 +11,11 @@ from __future__ import annotations
 import io
 import mmap
 import pickle
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
-    from pathlib import Path
 
 PROTOCOL = 5
 LARGE = 64 * 1024  # below it, a page of its own costs more than the copy that it saves
@@ -26,8 +25,7 @@ PAGE = 4096
 BufferPlace = tuple[int, int, bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """A pickle and the places of its large buffers."""
 
     data: bytes
@@ -45,13 +43,19 @@ class Sink(Protocol):
         """Take a part of the data; gives its length."""
 
 
-@dataclass(slots=True)
 class BufferWriter:
-    """Writes large buffers to a data file, equal ones once."""
+    """Writes large buffers to a data file, equal ones once.
 
-    file: Sink
-    size: int = 0
-    places: dict[tuple[bytes, bool], BufferPlace] = field(default_factory=dict)
+    Parameters
+    ----------
+    file
+        The data file.
+    """
+
+    def __init__(self, file: Sink) -> None:
+        self.file = file
+        self.size = 0
+        self.places: dict[tuple[bytes, bool], BufferPlace] = {}
 
     def add(self, raw: memoryview) -> BufferPlace:
         """Write a buffer unless its bytes are there already; gives its place."""
@@ -110,14 +114,14 @@ class ObjectWriter:
 class BufferReader:
     """Maps a data file and gives views of its buffers; nothing is copied."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = path
         self._map: mmap.mmap | None = None
 
     def view(self, place: BufferPlace) -> memoryview:
         """Give a private (copy-on-write) view of one buffer."""
         if self._map is None:
-            with self._path.open("rb") as file:
+            with open(self._path, "rb") as file:  # noqa: PTH123  # pathlib costs 5 ms
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         offset, length, writable = place
         if offset + length > len(self._map):

@@ -258,5 +258,5 @@ def open_rows(disk: FolderDisk) -> RowReader:
     """Open a job's parameters, after a look at who could have written them."""
     with disk.open_trusted(jobfolder.ROWS_INDEX) as file:
         index = file.read()
-    buffers = BufferReader(disk.path.absolute() / jobfolder.DATA)
+    buffers = BufferReader(disk.place(jobfolder.DATA))
     return RowReader(index, lambda: disk.open_trusted(jobfolder.ROWS), buffers)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
 from slurmapply import jobfolder
@@ -17,6 +16,7 @@ from slurmapply.seeds import seed_of
 from slurmapply.survey import Survey
 from slurmapply.worker.claims import Claims
 from slurmapply.worker.clerk import Desk
+from slurmapply.worker.kernel import boot_id, start_time
 from slurmapply.worker.process import Assignment, Session
 from slurmapply.worker.run import (
     NotOursError,
@@ -55,7 +55,7 @@ def _parse(arguments: list[str]) -> tuple[str, int, str]:
 
 
 def _run_task(uuid: str, number: int, tag: str) -> int:
-    disk = FolderDisk(Path.cwd())
+    disk = FolderDisk(os.getcwd())
     job = jobfolder.read_job(disk)
     asked = jobfolder.read_run(disk, number)
     if job["uuid"] != uuid or asked["tag"] != tag:
@@ -79,21 +79,12 @@ def _identity() -> dict[str, Any]:
     if array:
         cluster = os.environ.get("SLURM_CLUSTER_NAME", "")
         return {"kind": "slurm", "job_id": array, "cluster": cluster}
-    host, boot, start = os.uname().nodename, _boot_id(), _start_time()
+    host, boot, start = os.uname().nodename, boot_id(), start_time()
     job_id = os.environ.get("SLURMAPPLY_SUBMISSION") or f"local-{random_hex()}"
     return {
         "kind": "local", "job_id": job_id, "host": host, "boot_id": boot, "pid": os.getpid(),
         "start_time": start,
     }  # fmt: skip
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def _start_time() -> int:
-    # Field 22 of proc(5); the second, the command, may hold blanks.
-    return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
 
 
 def _file_safe(name: str) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurmapply.worker.brake import Tally, fault_number
 from slurmapply.worker.history import Death, Past, judge
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     from slurmapply.worker.run import Run
 
 
-@dataclass(frozen=True, slots=True)
-class Casualty:
+class Casualty(NamedTuple):
     """A worker that died.
 
     Attributes

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import traceback
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from slurmapply import jobfolder
@@ -28,7 +27,6 @@ _NOTHING = Group(range(0), NEW)
 _LONGEST_TRACE = 1 << 16
 
 
-@dataclass(slots=True)
 class Worker:
     """One worker.
 
@@ -55,24 +53,32 @@ class Worker:
         Where a row was that was ended because it took too long.
     """
 
-    number: int
-    page: Page
-    outcomes: str
-    pid: int
-    groups: int
-    reports: int
-    trace: int
-    ready: bool = False
-    group: Group = _NOTHING
-    since: float = 0.0
-    named: float = 0.0
-    late: float = 0.0
-    pardon: tuple[float, float] = (0.0, 0.0)
-    whereabouts: str = ""
-    ends: tuple[int, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.ends = self.groups, self.reports, self.trace
+    def __init__(
+        self,
+        number: int,
+        page: Page,
+        outcomes: str,
+        pid: int,
+        *,
+        groups: int,
+        reports: int,
+        trace: int,
+    ) -> None:
+        self.number = number
+        self.page = page
+        self.outcomes = outcomes
+        self.pid = pid
+        self.groups = groups
+        self.reports = reports
+        self.trace = trace
+        self.ends: tuple[int, ...] = (groups, reports, trace)
+        self.ready = False
+        self.group = _NOTHING
+        self.since = 0.0
+        self.named = 0.0
+        self.late = 0.0
+        self.pardon = (0.0, 0.0)
+        self.whereabouts = ""
 
     @property
     def idle(self) -> bool:
@@ -167,7 +173,9 @@ def fork_worker(number: int, assignment: Assignment, foreign: Iterable[int]) -> 
         raise
     finally:
         os.close(traces)
-    return Worker(number, page, assignment.outcomes, pid, groups, reports, trace)
+    return Worker(
+        number, page, assignment.outcomes, pid, groups=groups, reports=reports, trace=trace
+    )
 
 
 def fork_clerk(desk: Desk, foreign: Iterable[int]) -> Clerk:

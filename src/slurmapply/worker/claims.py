@@ -9,8 +9,8 @@ excepted until its ``end``), or the task's own next life finds it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from slurmapply import jobfolder
 from slurmapply.disk import random_hex
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from slurmapply.worker.run import Run
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+_NO_PAST: Mapping[int, Past] = MappingProxyType({})
+
+
+class Claim(NamedTuple):
     """A chunk, or what is left of it, that this task works on.
 
     Attributes
@@ -44,14 +46,13 @@ class Claim:
     chunk: int
     generation: int
     positions: tuple[range, ...]
-    past: Mapping[int, Past] = field(default_factory=dict)
+    past: Mapping[int, Past] = _NO_PAST
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     chunk: int
     generation: int
-    positions: set[int]
+    positions: set[int]  # those that are left to wait for
 
 
 class Claims:
@@ -112,7 +113,7 @@ class Claims:
         for waiting in tuple(self._waiting):
             left = {p for p in waiting.positions if self._wanted(p, hopeless)}
             free = {p for p in left if self._run.rows[p] not in blocked}
-            waiting.positions = left - free
+            waiting.positions.intersection_update(left - free)
             if not waiting.positions:
                 self._waiting.remove(waiting)
             if free:

@@ -119,7 +119,7 @@ def _text(error: BaseException) -> str:
 def _below_package(error: BaseException) -> Any:
     """Give the traceback without this package's own frames at its head."""
     # The code's own file name: inside worker.pyz it is not the module's __file__.
-    package = os.path.dirname(os.path.dirname(evaluate.__code__.co_filename))  # noqa: PTH120
+    package = os.path.dirname(os.path.dirname(evaluate.__code__.co_filename))
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(package):
         trace = trace.tb_next

@@ -12,9 +12,7 @@ import select
 import struct
 import sys
 import time
-from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurmapply.call import Call, call_of, enter_row, leave_rows
@@ -25,6 +23,7 @@ from slurmapply.states import RowStatus
 from slurmapply.worker.brake import fault_number
 from slurmapply.worker.evaluate import evaluate, failure_of
 from slurmapply.worker.gpus import visible_gpus
+from slurmapply.worker.kernel import read_text
 from slurmapply.worker.page import NO_ROW, Page
 from slurmapply.worker.traces import Traces
 from slurmapply.worker.writing import OutcomesWriter
@@ -62,8 +61,7 @@ class Session(NamedTuple):
     gpus: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(NamedTuple):
     """What a worker works for.
 
     Attributes
@@ -110,7 +108,7 @@ def work(
     console, watch = own
     try:
         take_gpu(assignment.number, assignment.session.gpus)
-        make_like_session(assignment.session, assignment.disk.path)
+        make_like_session(assignment.session, assignment.disk.place())
         call, arguments = load(assignment)
     except BaseException as error:  # noqa: BLE001  # a fault of loading is the task's, not a row's
         page.text = fault_of_loading(error)
@@ -145,23 +143,24 @@ def _serve(loop: RowLoop, groups: int, reports: int) -> None:
 
 def take_gpu(worker: int, gpus: int | None) -> None:
     """Show this worker its own GPU only; before anything is loaded that looks for them."""
-    amd = Path("/dev/kfd").exists()  # their compute driver, on any machine that has them
+    amd = os.path.exists("/dev/kfd")  # their compute driver, on any machine that has them
     os.environ.update(visible_gpus(worker, gpus, os.environ, amd=amd))
 
 
-def make_like_session(session: Session, job_folder: Path) -> None:
+def make_like_session(session: Session, job_folder: str) -> None:
     """Make relative paths and imports work as in the session: its working folder, its sys.path."""
-    folder = Path(_as_here(session.folder))
-    if not folder.is_dir():
+    folder = _as_here(session.folder)
+    if not os.path.isdir(folder):
+        instead = os.path.dirname(job_folder)
         sys.stderr.write(
             f"slurmapply: the session's folder {folder} is not on this machine; rows run in "
-            f"{job_folder.parent}\n"
+            f"{instead}\n"
         )
-        folder = job_folder.parent
+        folder = instead
     os.chdir(folder)
     known = set(sys.path)
     entries = map(_as_here, session.sys_path)
-    sys.path.extend(path for path in entries if path not in known and Path(path).exists())
+    sys.path.extend(path for path in entries if path not in known and os.path.exists(path))
 
 
 def _as_here(path: str) -> str:
@@ -179,7 +178,7 @@ def load(assignment: Assignment) -> tuple[Call, RowReader]:
         import pickle  # noqa: PLC0415  # not before the origin of what it will read is checked
 
         pickled, places = pickle.load(file)
-    call = call_of(BufferReader(disk.path.absolute() / data).load(pickled, places))
+    call = call_of(BufferReader(disk.place(data)).load(pickled, places))
     if call.initializer is not None:
         call.initializer()
     return call, open_rows(disk)
@@ -225,7 +224,7 @@ class RowLoop:
         self._call = call
         self._arguments = arguments
         self._page = page
-        self._folder = str(assignment.disk.path.absolute())
+        self._folder = assignment.disk.place()
         self._writer = OutcomesWriter(assignment.disk, assignment.outcomes)
         self._frame = FrameBuilder(bytes.fromhex(assignment.uuid))
         self._unwritten_since = 0.0
@@ -356,7 +355,7 @@ class PeakMemory:
         if seconds < self._WORTH_A_LOOK:
             return -1.0
         try:
-            text = Path("/proc/self/status").read_text()
+            text = read_text("/proc/self/status")
             sizes = dict(line.split(":", 1) for line in text.splitlines())
             peak = int(sizes["VmHWM"].split()[0]) - int(sizes["RssFile"].split()[0])
         except (OSError, KeyError, ValueError):
@@ -365,5 +364,5 @@ class PeakMemory:
         return peak / 1024
 
     def _reset(self) -> None:
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
+        with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
+            file.write("5")

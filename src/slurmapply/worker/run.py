@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurmapply import jobfolder
 from slurmapply.chunks import ChunkPlan, dynamic_plan, static_plan
@@ -32,8 +30,7 @@ class NotOursError(SlurmApplyError):
     """A task that has no business in this run; nothing is wrong, it ends with one line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """The fixed facts of a run, the same for all of its tasks.
 
     Attributes
@@ -134,9 +131,9 @@ def _published(disk: Disk, name: str) -> dict[str, Any]:
     """
     for _ in range(_LOOKS - 1):
         with contextlib.suppress(FormatError):
-            return jobfolder.decode_json(disk.read(name) or b"", Path(name))
+            return jobfolder.decode_json(disk.read(name) or b"", name)
         time.sleep(_LOOK_EVERY)
-    return jobfolder.decode_json(disk.read(name) or b"", Path(name))
+    return jobfolder.decode_json(disk.read(name) or b"", name)
 
 
 def _apply_rule(disk: Disk, uuid: str, rows: int, run: int, rule: Any) -> RowNumbers:

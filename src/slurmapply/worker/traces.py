@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from slurmapply.worker.kernel import read_text
 
 if TYPE_CHECKING:
     from slurmapply.worker.birth import Watch
@@ -58,7 +59,7 @@ def _end_forgotten(row: int) -> str:
         if process.poll() is None:
             process.kill()
             process.wait()
-            name = os.path.basename(_program(process.args))  # noqa: PTH119  # any text
+            name = os.path.basename(_program(process.args))  # any text
             said += (
                 f"slurmapply: row {row} left {name} (process {process.pid}) running; it was ended\n"
             )
@@ -96,7 +97,7 @@ def end_orphans() -> None:
 
 def _children() -> list[int]:
     try:
-        text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+        text = read_text(f"/proc/self/task/{os.getpid()}/children")
     except OSError:  # a kernel without CONFIG_PROC_CHILDREN
         return []
     return [int(pid) for pid in text.split()]
