@@ -12,8 +12,9 @@ from slurmapply.disk import FolderDisk
 from slurmapply.jobfolder import Life
 from slurmapply.rows import RowNumbers
 from slurmapply.seeds import seed_of
+from slurmapply.worker.messages import GROUP, NOT_WRITTEN, READY, REPORT
 from slurmapply.worker.page import NO_ROW, Page
-from slurmapply.worker.process import GROUP, NOT_WRITTEN, READY, REPORT, Assignment, Session, work
+from slurmapply.worker.process import Assignment, Session, work
 from slurmapply.worker.writing import OutcomesWriter
 
 if TYPE_CHECKING:

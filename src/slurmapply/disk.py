@@ -132,7 +132,7 @@ class FolderDisk:
         JobFolderError
             It is not there.
         """
-        check_owner(os.fstat(self._folder), self.path, trust=self._trust)
+        check_owner(os.fstat(self._folder), self._path, trust=self._trust)
         file = self.open(name)
         if file is None:
             raise JobFolderError(
@@ -141,7 +141,7 @@ class FolderDisk:
                 path=self.path,
             )
         try:
-            check_owner(os.fstat(file.fileno()), self.path / name, trust=self._trust)
+            check_owner(os.fstat(file.fileno()), f"{self._path}/{name}", trust=self._trust)
         except UntrustedFolderError:
             file.close()
             raise
@@ -288,7 +288,7 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def check_owner(found: os.stat_result, path: Path, *, trust: bool) -> None:
+def check_owner(found: os.stat_result, path: str | Path, *, trust: bool) -> None:
     """Refuse what others could have written: a job folder is code.
 
     Root counts as trusted: it can do anything as you already.

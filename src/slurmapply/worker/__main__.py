@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
 from slurmapply.disk import FolderDisk, random_hex
@@ -17,7 +18,6 @@ from slurmapply.survey import Survey
 from slurmapply.worker.claims import Claims
 from slurmapply.worker.clerk import Desk
 from slurmapply.worker.kernel import boot_id, start_time
-from slurmapply.worker.process import Assignment, Session
 from slurmapply.worker.run import (
     NotOursError,
     Run,
@@ -29,6 +29,15 @@ from slurmapply.worker.run import (
 )
 from slurmapply.worker.supervisor import Supervisor
 from slurmapply.worker.timelimit import TaskTime, kill_wait, limit_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from slurmapply.worker.history import Past
+    from slurmapply.worker.process import Assignment
+
+#: So much of a pickled function is looked at for how it was pickled.
+_BEGINNING = 4096
 
 
 def main(arguments: list[str]) -> int:
@@ -105,32 +114,71 @@ def _supervise(
     *,
     everything: bool,
 ) -> int:
-    survey = Survey(disk, run.uuid, job["rows"])
-    claims = Claims(disk, run, life, survey, everything=everything)
-    workers = _workers(asked, everything=everything)
-    session = Session(
-        job["session"]["folder"],
-        (*job["session"]["sys_path"], *asked["sys_path"]),
-        tuple(asked["packages"]),
-        seed_of(job),
-        # A lone worker has them all: nobody is there to share them with.
-        asked["gpus_per_node"] if workers > 1 else None,
-    )
+    def desk() -> Desk:
+        survey = Survey(disk, run.uuid, job["rows"])
+        claims = Claims(disk, run, life, survey, everything=everything)
+        return Desk(disk, run, claims, TaskRecord(disk, run.number, life))
 
+    workers = _workers(asked, everything=everything)
+    supervisor = Supervisor(
+        run,
+        desk,
+        _assignments(disk, job, asked, run, life=life, workers=workers),
+        prepare=_preparation(disk, asked),
+        workers=workers,
+        history=_history(disk, job, run) if run.number or life.life else {},
+        task_time=_task_time(asked, everything=everything),
+    )
+    return supervisor.run(os.environ.get("SLURMAPPLY_STOP", ""))
+
+
+def _assignments(
+    disk: FolderDisk,
+    job: dict[str, Any],
+    asked: dict[str, Any],
+    run: Run,
+    *,
+    life: Life,
+    workers: int,
+) -> Callable[[int], Assignment]:
     def assignment(worker: int) -> Assignment:
+        from slurmapply.worker.process import Assignment, Session  # noqa: PLC0415  # loaded by then
+
+        session = Session(
+            job["session"]["folder"],
+            (*job["session"]["sys_path"], *asked["sys_path"]),
+            tuple(asked["packages"]),
+            seed_of(job),
+            # A lone worker has them all: nobody is there to share them with.
+            asked["gpus_per_node"] if workers > 1 else None,
+        )
         outcomes = life.outcomes(run.number, str(worker))
         function = jobfolder.function_files(asked)
         return Assignment(disk, run.uuid, run.rows, function, outcomes, session, worker)
 
-    supervisor = Supervisor(
-        run,
-        Desk(disk, run, claims, TaskRecord(disk, run.number, life)),
-        assignment,
-        workers=workers,
-        history=history_before(disk, run, survey) if run.number or life.life else {},
-        task_time=_task_time(asked, everything=everything),
-    )
-    return supervisor.run(os.environ.get("SLURMAPPLY_STOP", ""))
+    return assignment
+
+
+def _preparation(disk: FolderDisk, asked: dict[str, Any]) -> Callable[[], None]:
+    """Make what loads the workers' modules before they are forked, once for all of them.
+
+    A function that was pickled by value names cloudpickle at its very beginning.
+    """
+    file = disk.open(jobfolder.function_files(asked)[0])
+    with file or contextlib.nullcontext() as content:
+        by_value = content is not None and b"cloudpickle" in content.read(_BEGINNING)
+
+    def prepare() -> None:
+        import slurmapply.worker.process  # noqa: F401, PLC0415
+
+        if by_value:
+            import cloudpickle  # noqa: F401, PLC0415
+
+    return prepare
+
+
+def _history(disk: FolderDisk, job: dict[str, Any], run: Run) -> dict[int, Past]:
+    return history_before(disk, run, Survey(disk, run.uuid, job["rows"]))
 
 
 def _task_time(asked: dict[str, Any], *, everything: bool) -> TaskTime:

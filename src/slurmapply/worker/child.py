@@ -6,21 +6,21 @@ import contextlib
 import os
 import signal
 import sys
-import traceback
 from typing import TYPE_CHECKING
 
 from slurmapply import jobfolder
 from slurmapply.worker.birth import become_worker, die_with
 from slurmapply.worker.clerk import Clerk
 from slurmapply.worker.history import NEW
+from slurmapply.worker.messages import GROUP
 from slurmapply.worker.page import Page
 from slurmapply.worker.pool import Group
-from slurmapply.worker.process import GROUP, Assignment, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from slurmapply.worker.clerk import Desk
+    from slurmapply.worker.process import Assignment
 
 _NOTHING = Group(range(0), NEW)
 #: What a pipe holds (pipe(7)); more is dropped.
@@ -164,6 +164,8 @@ def fork_worker(number: int, assignment: Assignment, foreign: Iterable[int]) -> 
     def run(takes: int, gives: int) -> int:
         name = jobfolder.console_of(assignment.outcomes)
         own = become_worker(name, assignment.disk, page, traces)
+        from slurmapply.worker.process import work  # noqa: PLC0415  # loaded by `prepare`
+
         return work(assignment, page, own, takes, gives)
 
     try:
@@ -178,13 +180,13 @@ def fork_worker(number: int, assignment: Assignment, foreign: Iterable[int]) -> 
     )
 
 
-def fork_clerk(desk: Desk, foreign: Iterable[int]) -> Clerk:
+def fork_clerk(desk: Callable[[], Desk], foreign: Iterable[int]) -> Clerk:
     """Fork a clerk.
 
     Parameters
     ----------
     desk
-        What it does.
+        Makes what it does, in the fork.
     foreign
         As in `fork_worker`.
     """
@@ -194,7 +196,7 @@ def fork_clerk(desk: Desk, foreign: Iterable[int]) -> Clerk:
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(-1)
-        return desk.serve(takes, gives)
+        return desk().serve(takes, gives)
 
     return Clerk(*_fork(run, foreign))
 
@@ -222,6 +224,8 @@ def _fork(run: Callable[[int, int], int], foreign: Iterable[int]) -> tuple[int, 
             _close(*foreign, ours_to_write, ours_to_read)
             status = run(takes, gives)
         except Exception:  # noqa: BLE001  # the end of this process; its console tells why
+            import traceback  # noqa: PLC0415  # rarely needed, and 4 ms
+
             traceback.print_exc()
         finally:
             with contextlib.suppress(Exception):

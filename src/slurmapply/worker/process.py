@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import struct
 import sys
 import time
 from importlib import import_module
@@ -24,6 +23,7 @@ from slurmapply.worker.brake import fault_number
 from slurmapply.worker.evaluate import evaluate, failure_of
 from slurmapply.worker.gpus import visible_gpus
 from slurmapply.worker.kernel import read_text
+from slurmapply.worker.messages import DONE, GROUP, NOT_LOADED, NOT_WRITTEN, READY, REPORT
 from slurmapply.worker.page import NO_ROW, Page
 from slurmapply.worker.traces import Traces
 from slurmapply.worker.writing import OutcomesWriter
@@ -36,12 +36,6 @@ if TYPE_CHECKING:
     from slurmapply.seeds import Seed
     from slurmapply.worker.birth import Watch
     from slurmapply.worker.console import Console, WorkerConsole
-
-#: Supervisor to worker: first and last (excluded) position, attempt, further tries of each row.
-GROUP = struct.Struct("=qqqq")
-#: Worker to supervisor: kind, first position, position reached, seconds of work.
-REPORT = struct.Struct("=cqqd")
-READY, DONE, NOT_LOADED, NOT_WRITTEN = b"R", b"D", b"L", b"W"
 
 #: Rows that were worked on for longer than this are written; so much is lost with a process.
 WRITE_AFTER = 0.01

@@ -27,9 +27,9 @@ from slurmapply.worker.casualty import Casualty, Losses
 from slurmapply.worker.child import fork_clerk
 from slurmapply.worker.crew import Crew
 from slurmapply.worker.deadlines import Deadlines
+from slurmapply.worker.messages import DONE, NOT_LOADED, NOT_WRITTEN, READY
 from slurmapply.worker.page import NO_ROW
 from slurmapply.worker.pool import Pool
-from slurmapply.worker.process import DONE, NOT_LOADED, NOT_WRITTEN, READY
 from slurmapply.worker.supply import Supply
 from slurmapply.worker.traces import adopt_orphans, end_orphans
 
@@ -60,9 +60,11 @@ class Supervisor:
     Parameters
     ----------
     run, desk
-        The run, and what the clerk does for it.
+        The run; makes what the clerk does for it, in the clerk.
     assignment
         Makes what a worker of a number works for.
+    prepare
+        Loads what all workers need, while the clerk is at the disk.
     workers
         How many processes.
     history
@@ -74,15 +76,17 @@ class Supervisor:
     def __init__(
         self,
         run: Run,
-        desk: Desk,
+        desk: Callable[[], Desk],
         assignment: Callable[[int], Assignment],
         *,
+        prepare: Callable[[], None],
         workers: int,
         history: Mapping[int, Past],
         task_time: TaskTime,
     ) -> None:
         self._run = run
         self._desk = desk
+        self._prepare = prepare
         self._time = task_time
         self._selector = selectors.DefaultSelector()
         self._pool = Pool(run.plan, workers, static=run.static, history=history)
@@ -112,7 +116,6 @@ class Supervisor:
             A signal that came while the task was being set up, or empty.
         """
         self._listen()
-        adopt_orphans()
         self._clerk = self._hire_clerk()
         size, limit = self._crew.size, self._time.limit
         self._clerk.ask("start", workers=size, limit=limit, pid=os.getpid())
@@ -120,6 +123,8 @@ class Supervisor:
             self._note_signal(signal.Signals[f"SIG{stop.removeprefix('SIG')}"], None)
         else:
             self._ask_for_more(time.monotonic())
+            self._prepare()
+        adopt_orphans()
         while not self._over():
             self._wait()
             self._look_after(time.monotonic())
