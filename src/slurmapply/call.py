@@ -201,9 +201,21 @@ def current_row() -> CurrentRow:
 
 def enter_row(number: int, attempt: int, job_folder: str, seed: Seed) -> None:
     """Say which row the calls that follow are made for, and set its random state if asked to."""
-    _current.set((number, attempt, job_folder, seed.number))
-    if seed.given:
-        seed_row(seed.number, number)
+    entrance(attempt, job_folder, seed)(number)
+
+
+def entrance(attempt: int, job_folder: str, seed: Seed) -> Callable[[int], None]:
+    """Give what enters rows by their number: `enter_row` with all that is the same for many."""
+    job_seed, set_current = seed.number, _current.set
+
+    def enter(number: int) -> None:
+        set_current((number, attempt, job_folder, job_seed))
+
+    def enter_seeded(number: int) -> None:
+        enter(number)
+        seed_row(job_seed, number)
+
+    return enter_seeded if seed.given else enter
 
 
 def leave_rows() -> None:

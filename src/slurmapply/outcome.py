@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from slurmapply.states import OK_CODE, STATUS_CODES, RowStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
 MAGIC = b"slurmrec"
 FORMAT = 1
@@ -88,8 +88,8 @@ class Measures(NamedTuple):
     log_length: int = 0
 
 
-#: Measures where they are made for each row: a plain tuple takes a fifth of the time.
-MeasuresLike = tuple[float, float, float, float, int, int]
+def _empty_columns() -> dict[str, list[Any]]:
+    return {name: [] for name, _ in COLUMNS}
 
 
 @dataclass(slots=True)
@@ -97,73 +97,68 @@ class FrameBuilder:
     """Collects rows until they are written as one frame."""
 
     uuid: bytes
-    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    columns: dict[str, list[Any]] = field(default_factory=_empty_columns)
     causes: list[str] = field(default_factory=list)
     values: list[bytes] = field(default_factory=list)
-    shares: list[tuple[int, float, float]] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.columns["row"])
 
     @property
     def full(self) -> bool:
         """Whether another cause might not fit."""
         return len(self.causes) >= _MOST_CAUSES
 
-    def add(self, row: int, attempt: int, kind: int, value: Any, measures: MeasuresLike) -> None:
+    def add(self, row: int, attempt: int, kind: int, value: Any, measures: Measures) -> None:
         """Add a row that is ok: `value` is the value itself, or its pickle for KIND_PICKLE."""
-        if kind == KIND_PICKLE:
-            self.values.append(value)
-            value = len(value)
-        start, seconds, cpu, peak, offset, length = measures
-        self.rows.append(
-            (row, OK_CODE, kind, 0, attempt, start, seconds, cpu, peak, offset, length, value)
-        )
+        slot = self.keep(value) if kind == KIND_PICKLE else value
+        self._add(row, OK_CODE, kind, 0, attempt, *measures, slot)
 
     def add_failure(
-        self, row: int, attempt: int, status: RowStatus, failure: Failure, measures: MeasuresLike
+        self, row: int, attempt: int, status: RowStatus, failure: Failure, measures: Measures
     ) -> None:
         """Add a row that failed."""
+        cause, slot = self.keep_failure(failure)
+        self._add(row, STATUS_CODES[status], KIND_FAILURE, cause, attempt, *measures, slot)
+
+    def _add(self, *cells: Any) -> None:
+        for column, cell in zip(self.columns.values(), cells, strict=True):
+            column.append(cell)
+
+    def add_columns(self, **columns: Iterable[Any]) -> None:
+        """Add rows column by column; their values and failures are kept already, in this order."""
+        for name, cells in columns.items():
+            self.columns[name].extend(cells)
+
+    def keep(self, value: bytes) -> int:
+        """Keep the pickle of a row's value; gives what stands for it in the row's slot."""
+        self.values.append(value)
+        return len(value)
+
+    def keep_failure(self, failure: Failure) -> tuple[int, int]:
+        """Keep why a row failed; gives what stands for it in the columns `cause` and `slot`."""
         if failure.cause not in self.causes:
             self.causes.append(failure.cause)
-        cause = self.causes.index(failure.cause)
-        data = failure.encode()
-        self.values.append(data)
-        code = STATUS_CODES[status]
-        self.rows.append((row, code, KIND_FAILURE, cause, attempt, *measures, len(data)))
-
-    def share_cpu(self, cpu: float, seconds: float) -> None:
-        """Share seconds of CPU out to the rows that were added since the last time.
-
-        Parameters
-        ----------
-        cpu, seconds
-            On both clocks, since the last time. What passed between the rows is taken off; the
-            rest is shared out in proportion to the rows' seconds.
-        """
-        self.shares.append((len(self.rows), cpu, seconds))
+        return self.causes.index(failure.cause), self.keep(failure.encode())
 
     def take(self) -> bytes:
         """Give the collected rows as one frame, and begin anew."""
         frame = _encode_frame(self)
-        self.rows, self.causes, self.values, self.shares = [], [], [], []
+        for column in self.columns.values():
+            column.clear()
+        self.causes, self.values = [], []
         return frame
 
 
 def _encode_frame(builder: FrameBuilder) -> bytes:
-    columns: dict[str, Sequence[Any]] = dict(
-        zip((name for name, _ in COLUMNS), zip(*builder.rows, strict=True), strict=True)
-    )
-    if builder.shares:
-        columns["cpu"] = _shared_cpu(columns["seconds"], builder.shares)
     constant = 0
     parts = []
     for bit, (name, code) in enumerate(COLUMNS):
-        cells = columns[name]
+        cells = builder.columns[name]
         if name == "slot":
-            parts.append(_pack_slots(columns["kind"], cells))
+            parts.append(_pack_slots(builder.columns["kind"], cells))
             continue
-        # The last one first: most columns that vary are known by it.
+        # The last cell first: by it most columns that vary are known at once.
         if cells[0] == cells[-1] and cells.count(cells[0]) == len(cells):
             constant |= 1 << bit
             cells = cells[:1]
@@ -178,25 +173,14 @@ def _encode_frame(builder: FrameBuilder) -> bytes:
     return b"".join((header, CHECKSUM.pack(zlib.crc32(header)), table, causes, values))
 
 
-def _shared_cpu(
-    seconds: Sequence[float], shares: Sequence[tuple[int, float, float]]
-) -> list[float]:
-    cells: list[float] = []
-    for stop, cpu, passed in shares:
-        own = seconds[len(cells) : stop]
-        worked = sum(own)
-        rate = max(0.0, cpu - (passed - worked)) / (worked or 1.0)
-        cells += [each * rate for each in own]
-    return cells
-
-
-def _pack_slots(kinds: Sequence[int], cells: Sequence[Any]) -> bytes:
+def _pack_slots(kinds: list[int], cells: list[Any]) -> bytes:
     # Never constant: equal values of different kinds (1, True, 1.0) are not the same bytes.
-    if kinds.count(KIND_FLOAT) == len(kinds):
+    floats = kinds.count(KIND_FLOAT)
+    if floats == len(kinds):
         return array("d", cells).tobytes()
     if kinds.count(KIND_NONE):
-        cells = [cell or 0 for cell in cells]
-    if not kinds.count(KIND_FLOAT):
+        cells = [0 if cell is None else cell for cell in cells]
+    if not floats:
         return array("q", cells).tobytes()
     codes = "".join(map(_SLOT_CODES.__getitem__, kinds))
     return struct.pack(f"<{codes}", *cells)

@@ -12,20 +12,20 @@ import itertools
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurmapply.call import enter_row, leave_rows
-from slurmapply.outcome import KIND_FAILURE, UNKNOWN_PEAK, FrameBuilder
-from slurmapply.states import RowStatus
+from slurmapply.call import entrance, leave_rows
+from slurmapply.outcome import KIND_FAILURE, KIND_PICKLE, UNKNOWN_PEAK, FrameBuilder
+from slurmapply.states import OK_CODE, STATUS_CODES, RowStatus
 from slurmapply.worker.brake import fault_number
 from slurmapply.worker.evaluate import evaluate
 from slurmapply.worker.writing import OutcomesWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from slurmapply.call import Bound, Call
-    from slurmapply.outcome import Failure, MeasuresLike
+    from slurmapply.call import Call
+    from slurmapply.outcome import Failure
     from slurmapply.rows import RowReader
     from slurmapply.worker.console import Console
     from slurmapply.worker.page import Page
@@ -39,8 +39,21 @@ _LOOK_AFTER = 0.001
 _UNTIL_KILLED = 10.0
 
 
+class _Failed(NamedTuple):
+    """A row that failed: which, why, when it began, how long it took."""
+
+    position: int
+    number: int
+    failure: Failure
+    began: float
+    seconds: float
+
+
 class RowLoop:
     """Runs rows and writes their outcomes.
+
+    Rows are noted in *batches*: what the rows between two looks at the clocks have in common is
+    filled in at the second. A row that fails, or takes long, is the last of its batch.
 
     Parameters
     ----------
@@ -67,7 +80,6 @@ class RowLoop:
     ) -> None:
         self._rows = assignment.rows
         self._call = call
-        self._function = call.function
         self._arguments = arguments
         self._page = page
         self._console = console
@@ -77,16 +89,13 @@ class RowLoop:
         self._seed = assignment.session.seed
         self._writer = OutcomesWriter(assignment.disk, assignment.outcomes)
         self._frame = FrameBuilder(bytes.fromhex(assignment.uuid))
-        self._printed = console.length()
         self._peak = PeakMemory()
+        # The batch: rows of one attempt, and where their part of the console begins.
+        self._lines: list[tuple[int, int, Any, float, float, int]] = []
+        self._attempt = 1
+        self._printed = console.length()
+        self._reached = 0
         self._any_ok = False
-        # The function may put others in their place.
-        self._clock, self._cpu_clock, self._wall_clock = (
-            time.perf_counter,
-            time.process_time,
-            time.time,
-        )
-        self._look_anew()
 
     def run(self, positions: range, attempt: int, tries: int) -> int:
         """Run positions; gives the position after the last one that was run.
@@ -98,140 +107,171 @@ class RowLoop:
         tries
             How often each row that raises may be tried again at once.
         """
-        self._page.begin_group(positions.start, attempt, self._printed)
+        page = self._page
+        page.written = self._reached = positions.start
+        page.log_offset = self._printed
         self._console.begin(self._printed)
-        self._look_anew()
-        self._take_arguments(positions)
-        reached = positions.start
-        numbers = itertools.chain.from_iterable(self._rows.between(positions))
+        self._start_clocks()
         try:
-            for position, number in zip(positions, numbers, strict=True):
-                ended = self._run_row(position, number, attempt, tries)
-                if ended is None:
+            while failed := self._run_until_failure(positions, attempt):
+                self._settle()
+                ended_ok = self._end_failed(failed, attempt, tries)
+                if page.probation and not ended_ok:
                     break
-                reached = position + 1
-                if not ended:
-                    if self._page.probation:
-                        break
-                    self._take_arguments(range(reached, positions.stop))
+                positions = range(self._reached, positions.stop)
         finally:
-            self._write(reached)
+            self._settle()
+            self._write()
             leave_rows()
         # Not where something was raised: the row that spoils its worker is settled with it, or
         # the next worker would take it up again, and so on without end.
-        self._page.rest()
-        return reached
+        page.rest()
+        return self._reached
 
-    def _take_arguments(self, positions: range) -> None:
-        """Begin to give arguments at a position; who raised may have ended those before."""
-        self._bound: Iterator[Bound] = self._call.over(
-            self._arguments, self._rows.between(positions)
-        )
-
-    def _run_row(self, position: int, number: int, attempt: int, tries: int) -> bool | None:
-        """Run one row; says whether it is ok, None when the supervisor wants it back."""
-        offset = self._printed
-        while True:
-            attempted = self._attempt(position, number, attempt)
-            if attempted is None:
+    def _run_until_failure(self, positions: range, attempt: int) -> _Failed | None:
+        """Run rows until one fails, which it gives; None when there is none left to run."""
+        page, console, clear, note = self._page, self._console, self._clear, self._lines.append
+        function, interruptible = self._call.function, self._interruptible
+        clock = time.perf_counter
+        arguments = self._call.over(self._arguments, self._rows.between(positions))
+        enter = entrance(attempt, self._folder, self._seed)
+        page.attempt = self._attempt = attempt
+        printed, due = self._printed, self._due
+        numbers = itertools.chain.from_iterable(self._rows.between(positions))
+        for position, number in zip(positions, numbers, strict=True):
+            began = clock()
+            if not page.enter(position, began):
                 return None
-            kind, value, began, ended = attempted
-            said = self._clear(number)
-            again = kind == KIND_FAILURE and tries > 0
-            if again:
-                said += f"slurmapply: attempt {attempt} of row {number} failed, once more:\n"
-                said += value.traceback
-            if said:
-                self._console.end(number, offset)  # puts right what the row did to its streams
-                sys.stderr.write(said)
-            if not again:
-                break
+            enter(number)
+            kind, value = evaluate(function, arguments, interruptible=interruptible)
+            ended = clock()
+            if not page.leave(began):
+                self._await_end()
+            if kind == KIND_FAILURE:
+                return _Failed(position, number, value, began, ended - began)
+            if said := clear(number):
+                self._say(number, said, printed)
+            if ended - began > _LOOK_AFTER:
+                console.mend()
+            length = console.end(number, printed) - printed
+            if length:
+                printed += length
+                page.log_offset = printed
+            if kind == KIND_PICKLE:
+                value = self._frame.keep(value)
+            note((number, kind, value, began, ended - began, length))
+            if ended > due:
+                due = self._settle()
+        return None
+
+    def _await_end(self) -> None:
+        """Wait for the supervisor to end this process.
+
+        The question where the row is may have disturbed it (EINTR), so it does not count as ended
+        in time any more.
+        """
+        time.sleep(_UNTIL_KILLED)
+        self._page.calling = False
+
+    def _say(self, number: int, said: str, offset: int) -> None:
+        """Say something in a row's part of the console."""
+        self._console.end(number, offset)  # puts right what the row did to its streams
+        sys.stderr.write(said)
+
+    # -- rows that fail --------------------------------------------------------------------
+
+    def _end_failed(self, failed: _Failed, attempt: int, tries: int) -> bool:
+        """Try a failed row again while it may be, and note how it ended; says whether well."""
+        last: _Failed | None = failed
+        while last and tries:
+            said = self._clear(last.number)
+            said += f"slurmapply: attempt {attempt} of row {last.number} failed, once more:\n"
+            self._say(last.number, said + last.failure.traceback, self._printed)
             attempt, tries = attempt + 1, tries - 1
-            self._page.attempt = attempt
-            self._take_arguments(range(position, position + 1))
-        seconds = ended - began
-        peak = self._look_after_long(seconds) if seconds > _LOOK_AFTER else UNKNOWN_PEAK
-        printed = self._console.end(number, offset)
-        if printed != offset:
-            self._printed = self._page.log_offset = printed
-        measures = (self._epoch + began, seconds, 0.0, peak, offset, printed - offset)
-        ok = self._note(number, attempt, kind, value, measures)
-        if ended > self._due:
-            self._look_at_clocks(position + 1)
-        return ok
+            last = self._run_until_failure(range(last.position, last.position + 1), attempt)
+        if last:
+            self._note_failure(last)
+        else:
+            self._settle()
+        return last is None
 
-    def _attempt(
-        self, position: int, number: int, attempt: int
-    ) -> tuple[int, Any, float, float] | None:
-        """Call the function; gives kind and value of the outcome, and when it began and ended."""
-        began = self._clock()
-        if not self._page.enter(position, began):
-            return None
-        enter_row(number, attempt, self._folder, self._seed)
-        kind, value = evaluate(self._function, self._bound, interruptible=self._interruptible)
-        ended = self._clock()
-        if not self._page.leave(began):
-            # The question where it is may have disturbed it (EINTR), so it does not count as ended
-            # in time any more; the supervisor ends it within a moment.
-            time.sleep(_UNTIL_KILLED)
-            self._page.calling = False
-        return kind, value, began, ended
-
-    def _note(
-        self, number: int, attempt: int, kind: int, value: Any, measures: MeasuresLike
-    ) -> bool:
-        if kind == KIND_FAILURE:
-            self._note_failure(number, attempt, value, measures)
-            return False
-        self._frame.add(number, attempt, kind, value, measures)
-        if not self._any_ok:
-            self._any_ok = self._page.any_ok = True
-        return True
-
-    def _note_failure(
-        self, number: int, attempt: int, failure: Failure, measures: MeasuresLike
-    ) -> None:
-        self._frame.add_failure(number, attempt, RowStatus.ERROR, failure, measures)
+    def _note_failure(self, failed: _Failed) -> None:
+        number, failure = failed.number, failed.failure
+        if said := self._clear(number):
+            self._say(number, said, self._printed)
+        if failed.seconds > _LOOK_AFTER:
+            self._console.mend()
+        length = self._console.end(number, self._printed) - self._printed
+        cause, slot = self._frame.keep_failure(failure)
+        self._lines.append((number, KIND_FAILURE, slot, failed.began, failed.seconds, length))
+        self._settle(STATUS_CODES[RowStatus.ERROR], cause)
         words = _words(failure)
         self._page.note_failure(fault_number(words), words)
-        if self._frame.full:
-            self._due = 0.0
+        self._page.log_offset = self._printed
 
-    def _look_after_long(self, seconds: float) -> float:
-        """Do what would take too long after a short row; gives the peak of its memory."""
-        self._console.mend()
-        return self._peak.take(seconds)
+    # -- batches ---------------------------------------------------------------------------
 
-    # -- clocks, and writing ---------------------------------------------------------------
-
-    def _look_anew(self) -> None:
-        """Begin to count the seconds that are not written, and those of CPU."""
-        self._unwritten_since = self._looked = self._clock()
-        self._epoch = self._wall_clock() - self._looked
-        self._cpu = self._cpu_clock()
+    def _start_clocks(self) -> None:
+        """Begin to count seconds: those of work that is not written, and those of CPU."""
+        self._unwritten_since = self._looked = time.perf_counter()
+        self._cpu = time.process_time()
         self._due = self._looked + _LOOK_AFTER
 
-    def _look_at_clocks(self, reached: int) -> None:
-        """Write when rows have been worked on for long enough; share out the seconds of CPU."""
-        if self._clock() - self._unwritten_since > WRITE_AFTER or self._frame.full:
-            self._write(reached)
-        else:
-            self._share_cpu()
+    def _settle(self, status: int = OK_CODE, cause: int = 0) -> float:
+        """Close the batch, and write when rows worth 10 ms are not written.
 
-    def _share_cpu(self) -> None:
-        now, cpu = self._clock(), self._cpu_clock()
-        self._frame.share_cpu(cpu - self._cpu, now - self._looked)
+        Parameters
+        ----------
+        status, cause
+            Of the last row, as they stand in the frame.
+
+        Returns
+        -------
+        float
+            When to settle again.
+        """
+        if self._lines:
+            self._close_batch(status, cause)
+        if self._looked - self._unwritten_since > WRITE_AFTER or self._frame.full:
+            self._write()
+        self._due = min(self._looked + _LOOK_AFTER, self._unwritten_since + WRITE_AFTER)
+        return self._due
+
+    def _close_batch(self, status: int, cause: int) -> None:
+        rows, kinds, slots, began, seconds, lengths = zip(*self._lines, strict=True)
+        self._lines.clear()
+        count = len(rows)
+        if not self._any_ok and (count > 1 or status == OK_CODE):
+            self._any_ok = self._page.any_ok = True
+        now, cpu, epoch = time.perf_counter(), time.process_time(), time.time()
+        worked = sum(seconds)
+        # What passed between the rows is not theirs.
+        cpu_rate = max(0.0, cpu - self._cpu - (now - self._looked - worked)) / (worked or 1.0)
+        self._frame.add_columns(
+            row=rows,
+            status=[OK_CODE] * (count - 1) + [status],
+            kind=kinds,
+            cause=[0] * (count - 1) + [cause],
+            attempt=[self._attempt] * count,
+            start=[epoch - now + each for each in began],
+            seconds=seconds,
+            cpu=[each * cpu_rate for each in seconds],
+            peak_mb=[UNKNOWN_PEAK] * (count - 1) + [self._peak.take(seconds[-1])],
+            log_offset=itertools.accumulate(lengths[:-1], initial=self._printed),
+            log_length=lengths,
+            slot=slots,
+        )
+        self._printed += sum(lengths)
+        self._reached += count
         self._looked, self._cpu = now, cpu
-        self._due = min(now + _LOOK_AFTER, self._unwritten_since + WRITE_AFTER)
 
-    def _write(self, reached: int) -> None:
+    def _write(self) -> None:
         # Not after each row: the two calls would cost a quick row as much as all the rest.
         self._console.mend()
         if len(self._frame):
-            self._share_cpu()
             self._writer.write(self._frame.take())
-            self._page.written = reached
-            self._look_anew()
+            self._page.written = self._reached
+            self._start_clocks()
 
     def sync(self) -> None:
         """Sync what was written to the disk, if anything was."""

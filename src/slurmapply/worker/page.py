@@ -58,20 +58,6 @@ class Page:
 
     # -- written by the worker -------------------------------------------------------------
 
-    def begin_group(self, first: int, attempt: int, log_offset: int) -> None:
-        """Note what holds for the rows that follow, until something else is said.
-
-        Parameters
-        ----------
-        first
-            The group's first position: none of it is written yet.
-        attempt, log_offset
-            As in `RowInWork`.
-        """
-        self.written = first
-        self.attempt = attempt
-        self.log_offset = log_offset
-
     def enter(self, position: int, began: float) -> bool:
         """Note the row that begins; says whether it is still wanted.
 
