@@ -122,6 +122,21 @@ class RowNumbers:
     def __repr__(self) -> str:
         return f"RowNumbers({self.ranges!r})"
 
+    def between(self, positions: range) -> Iterator[range]:
+        """Give the numbers at consecutive positions, as ranges.
+
+        Examples
+        --------
+        >>> list(RowNumbers(((0, 3), (7, 9))).between(range(1, 4)))
+        [range(1, 3), range(7, 8)]
+        """
+        while positions:
+            index = bisect_right(self._firsts, positions.start) - 1
+            here = positions[: self._firsts[index + 1] - positions.start]
+            ahead = self._starts[index] - self._firsts[index]
+            yield range(here.start + ahead, here.stop + ahead)
+            positions = positions[len(here) :]
+
     def position(self, number: int) -> int:
         """Give the position of a number that is in the set."""
         index = bisect_right(self._starts, number) - 1
@@ -197,6 +212,36 @@ def encode_index(
     return json.dumps({"rows": length, "columns": list(names), "blocks": entries}).encode()
 
 
+class Block:
+    """Consecutive rows and their arguments, as they stand in a block of ``rows.bin``."""
+
+    def __init__(self, first: int, content: Mapping[str, Any], buffers: BufferReader) -> None:
+        self.numbers = range(first, first + content["rows"])
+        self._columns: list[tuple[str, str, list[Any]]] = content["columns"]
+        self._buffers = buffers
+        self.names = [name for name, _, _ in self._columns]
+        self.is_plain = all(kind == "plain" for _, kind, _ in self._columns)
+
+    def arguments(self, number: int) -> dict[str, Any]:
+        """Give the named arguments of one row, objects as fresh copies."""
+        place = number - self.numbers.start
+        arguments = {}
+        for name, kind, cells in self._columns:
+            cell = cells[place]
+            if kind == "plain":
+                arguments[name] = cell
+            elif cell is not None:
+                arguments[name] = self._buffers.load(*cell)
+        return arguments
+
+    def cells(self, names: Sequence[str], numbers: range) -> Iterator[tuple[Any, ...]]:
+        """Give the cells of plain columns, in this order, one row after another."""
+        columns = {name: cells for name, _, cells in self._columns}
+        first = self.numbers.start
+        here = slice(numbers.start - first, numbers.stop - first)
+        return zip(*(columns[name][here] for name in names), strict=True)
+
+
 class RowReader:
     """Gives the arguments of any row, loading the block that holds it.
 
@@ -218,16 +263,22 @@ class RowReader:
         self._firsts = [entry[0] for entry in self._entries]
         self._open = open_file
         self._buffers = buffers
-        self._loaded = -1
-        self._first = 0
-        self._columns: list[tuple[str, str, list[Any]]] = []
+        self._loaded: Block | None = None
         self.length: int = content["rows"]
         self.names: list[str] = content["columns"]
 
-    def _load(self, number: int) -> None:
+    def arguments(self, number: int) -> dict[str, Any]:
+        """Give the named arguments of one row, objects as fresh copies."""
+        return self.block(number).arguments(number)
+
+    def block(self, number: int) -> Block:
+        """Give the block that holds a row; the last one is kept."""
+        if self._loaded is None or number not in self._loaded.numbers:
+            self._loaded = self._load(number)
+        return self._loaded
+
+    def _load(self, number: int) -> Block:
         which = bisect_right(self._firsts, number) - 1
-        if which == self._loaded:
-            return
         first, offset, length, checksum = self._entries[which]
         with self._open() as file:
             file.seek(offset)
@@ -237,21 +288,7 @@ class RowReader:
                 f"the parameters of rows {first} and following in rows.bin are damaged: their "
                 "checksum is wrong. Submit the job again."
             )
-        self._columns = pickle.loads(data)["columns"]
-        self._loaded, self._first = which, first
-
-    def arguments(self, number: int) -> dict[str, Any]:
-        """Give the named arguments of one row, objects as fresh copies."""
-        self._load(number)
-        place = number - self._first
-        arguments = {}
-        for name, kind, cells in self._columns:
-            cell = cells[place]
-            if kind == "plain":
-                arguments[name] = cell
-            elif cell is not None:
-                arguments[name] = self._buffers.load(*cell)
-        return arguments
+        return Block(first, pickle.loads(data), self._buffers)
 
 
 def open_rows(disk: FolderDisk) -> RowReader:

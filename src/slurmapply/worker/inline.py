@@ -16,9 +16,10 @@ from slurmapply.survey import Survey
 from slurmapply.worker.brake import Brake
 from slurmapply.worker.console import ROW_LIMIT, cut_notice
 from slurmapply.worker.history import NEW, Past
+from slurmapply.worker.loop import RowLoop
 from slurmapply.worker.page import Page
 from slurmapply.worker.pool import Group
-from slurmapply.worker.process import Assignment, RowLoop, Session, fault_of_loading, load
+from slurmapply.worker.process import Assignment, Session, fault_of_loading, load
 from slurmapply.worker.run import Run, adopt, fix_rows, history_before, plan_run
 
 if TYPE_CHECKING:

@@ -6,43 +6,30 @@ its own, and knows nothing of claims or of other workers.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import sys
 import time
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from slurmapply.call import Call, call_of, enter_row, leave_rows
-from slurmapply.outcome import KIND_FAILURE, FrameBuilder, Measures
+from slurmapply.call import Call, call_of
 from slurmapply.pickles import BufferReader
 from slurmapply.rows import RowNumbers, RowReader, open_rows
-from slurmapply.states import RowStatus
-from slurmapply.worker.brake import fault_number
-from slurmapply.worker.evaluate import evaluate, failure_of
+from slurmapply.worker.evaluate import failure_of
 from slurmapply.worker.gpus import visible_gpus
-from slurmapply.worker.kernel import read_text
+from slurmapply.worker.loop import RowLoop
 from slurmapply.worker.messages import DONE, GROUP, NOT_LOADED, NOT_WRITTEN, READY, REPORT
-from slurmapply.worker.page import NO_ROW, Page
 from slurmapply.worker.traces import Traces
-from slurmapply.worker.writing import OutcomesWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from slurmapply.disk import FolderDisk
-    from slurmapply.outcome import Failure
     from slurmapply.seeds import Seed
     from slurmapply.worker.birth import Watch
-    from slurmapply.worker.console import Console, WorkerConsole
+    from slurmapply.worker.console import WorkerConsole
+    from slurmapply.worker.page import Page
 
-#: Rows that were worked on for longer than this are written; so much is lost with a process.
-WRITE_AFTER = 0.01
 _IDLE_BEFORE_SYNC = 0.1
-_UNTIL_KILLED = 10.0
-#: After shorter rows nobody looks whether descriptor 2 is in its place: that costs a microsecond.
-_WORTH_MENDING = 0.001
 
 
 class Session(NamedTuple):
@@ -114,7 +101,7 @@ def work(
         os.write(reports, REPORT.pack(READY, 0, 0, 0.0))
         _serve(loop, groups, reports)
     except OSError as error:
-        page.enter(NO_ROW, 0, 0.0, 0, 0.0)  # the disk is to blame, and no row
+        page.rest()  # the disk is to blame, and no row
         page.text = f"outcomes could not be written to {assignment.outcomes}: {error}"
         os.write(reports, REPORT.pack(NOT_WRITTEN, 0, 0, 0.0))
         return 1
@@ -183,180 +170,3 @@ def fault_of_loading(error: BaseException) -> str:
     failure = failure_of(error)
     sys.stderr.write(failure.traceback)
     return f"{failure.cause}: {failure.message}"
-
-
-class RowLoop:
-    """Runs rows and writes their outcomes.
-
-    Parameters
-    ----------
-    assignment, call, arguments, page
-        What to work for, what to call, where its arguments come from, the supervisor's page.
-    console
-        Where rows print to.
-    clear
-        Called after each attempt, to put right what it left behind; gives what there is to say.
-    interruptible
-        A KeyboardInterrupt is the person's at the keyboard, not the row's.
-    """
-
-    def __init__(
-        self,
-        assignment: Assignment,
-        call: Call,
-        arguments: RowReader,
-        page: Page,
-        *,
-        console: Console,
-        clear: Callable[[int], str],
-        interruptible: bool = False,
-    ) -> None:
-        self._console = console
-        self._clear = clear
-        self._interruptible = interruptible
-        self._assignment = assignment
-        self._call = call
-        self._arguments = arguments
-        self._page = page
-        self._folder = assignment.disk.place()
-        self._writer = OutcomesWriter(assignment.disk, assignment.outcomes)
-        self._frame = FrameBuilder(bytes.fromhex(assignment.uuid))
-        self._unwritten_since = 0.0
-        self._printed = console.length()
-        self._peak = PeakMemory()
-        self._any_ok = False
-
-    def run(self, positions: range, attempt: int, tries: int) -> int:
-        """Run positions; gives the position after the last one that was run.
-
-        Parameters
-        ----------
-        positions, attempt
-            Which, and which attempt of theirs this is.
-        tries
-            How often each row that raises may be tried again at once.
-        """
-        page = self._page
-        page.written = positions.start
-        reached = positions.start
-        try:
-            for position in positions:
-                ended = self._run_row(position, attempt, tries)
-                if ended is None:
-                    break
-                reached = position + 1
-                if time.perf_counter() - self._unwritten_since > WRITE_AFTER or self._frame.full:
-                    self._write(reached)
-                if not ended and page.probation:
-                    break
-        finally:
-            self._write(reached)
-            leave_rows()
-        # Not where something was raised: the row that spoils its worker is settled with it, or
-        # the next worker would take it up again, and so on without end.
-        page.enter(NO_ROW, 0, 0.0, 0, 0.0)
-        return reached
-
-    def _run_row(self, position: int, attempt: int, tries: int) -> bool | None:
-        """Run one row; says whether it is ok, None when the supervisor wants it back."""
-        number = self._assignment.rows[position]
-        offset = self._printed
-        self._console.begin(offset)
-        while True:
-            start, begin = time.time(), time.perf_counter()
-            # First say which row, then look whether it is still wanted: see Supervisor._stop_early.
-            self._page.enter(position, attempt, start, offset, begin)
-            if self._page.stop:
-                return None
-            kind, value, seconds, cpu = self._call_row(number, attempt, begin)
-            said = self._clear(number)
-            again = kind == KIND_FAILURE and tries > 0
-            if again:
-                said += f"slurmapply: attempt {attempt} of row {number} failed, once more:\n"
-                said += value.traceback
-                attempt, tries = attempt + 1, tries - 1
-            if said:
-                self._console.end(number, offset)  # puts right what the row did to its streams
-                sys.stderr.write(said)
-            if not again:
-                break
-        if not len(self._frame):
-            self._unwritten_since = begin
-        if seconds > _WORTH_MENDING:
-            self._console.mend()
-        self._printed = self._console.end(number, offset)
-        peak = self._peak.take(seconds)
-        measures = Measures(start, seconds, cpu, peak, offset, self._printed - offset)
-        return self._note(number, attempt, kind, value, measures)
-
-    def _call_row(self, number: int, attempt: int, began: float) -> tuple[int, Any, float, float]:
-        """Call the function; gives kind and value of the outcome, seconds and CPU seconds."""
-        enter_row(number, attempt, self._folder, self._assignment.session.seed)
-        cpu, begin = time.process_time(), time.perf_counter()
-        self._page.calling = True
-        kind, value = evaluate(
-            self._call, self._arguments.arguments, number, interruptible=self._interruptible
-        )
-        if self._page.late == began:
-            # The question where it is may have disturbed it (EINTR), so it does not count as ended
-            # in time any more; the supervisor ends it within a moment.
-            time.sleep(_UNTIL_KILLED)
-        self._page.calling = False
-        return kind, value, time.perf_counter() - begin, time.process_time() - cpu
-
-    def _note(self, number: int, attempt: int, kind: int, value: Any, measures: Measures) -> bool:
-        if kind == KIND_FAILURE:
-            self._frame.add_failure(number, attempt, RowStatus.ERROR, value, measures)
-            words = _words(value)
-            self._page.note_failure(fault_number(words), words)
-            return False
-        self._frame.add(number, attempt, kind, value, measures)
-        if not self._any_ok:
-            self._any_ok = self._page.any_ok = True
-        return True
-
-    def _write(self, reached: int) -> None:
-        # Not after each row: the two calls would cost a quick row as much as all the rest.
-        self._console.mend()
-        if len(self._frame):
-            self._writer.write(self._frame.take())
-            self._page.written = reached
-
-    def sync(self) -> None:
-        """Sync what was written to the disk, if anything was."""
-        self._writer.sync()
-
-    def close(self) -> None:
-        """Sync and close."""
-        self._writer.close()
-
-
-def _words(failure: Failure) -> str:
-    """Write a failure's exception and line for people; by it failures are alike or not."""
-    return f"{failure.cause} at {failure.place}" if failure.place else failure.cause
-
-
-class PeakMemory:
-    """Peak memory of rows, in MiB, from /proc (proc(5): VmHWM, clear_refs)."""
-
-    _WORTH_A_LOOK = 0.01
-
-    def __init__(self) -> None:
-        self._reset()
-
-    def take(self, seconds: float) -> float:
-        """Give the peak since the last look for a row of this length; -1 for a short one."""
-        if seconds < self._WORTH_A_LOOK:
-            return -1.0
-        try:
-            text = read_text("/proc/self/status")
-            sizes = dict(line.split(":", 1) for line in text.splitlines())
-            peak = int(sizes["VmHWM"].split()[0]) - int(sizes["RssFile"].split()[0])
-        except (OSError, KeyError, ValueError):
-            return -1.0
-        self._reset()
-        return peak / 1024
-
-    def _reset(self) -> None:
-        with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
-            file.write("5")

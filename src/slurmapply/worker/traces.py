@@ -38,7 +38,7 @@ class Traces:
         if self._watch.moved:
             os.fchdir(self._folder)
             self._watch.moved = False
-        return _end_forgotten(row)
+        return _end_forgotten(row) if self._watch.started else ""
 
 
 def _end_forgotten(row: int) -> str:
