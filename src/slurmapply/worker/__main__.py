@@ -69,7 +69,8 @@ def _run_task(uuid: str, number: int, tag: str) -> int:
     life = Life(
         _file_safe(mine["job_id"]), _number("SLURM_ARRAY_TASK_ID"), _number("SLURM_RESTART_COUNT")
     )
-    run = plan_run(number, uuid, fix_rows(disk, uuid, job["rows"], number, asked["rule"]), asked)
+    rows = fix_rows(disk, uuid, job["rows"], number, asked["rule"])
+    run = plan_run(disk, job, asked, number, rows)
     return _supervise(disk, job, asked, run, life, everything=mine["kind"] == "local")
 
 

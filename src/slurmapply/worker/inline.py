@@ -33,12 +33,12 @@ def run_inline(path: Path, number: int, job_id: str) -> None:
     job, asked = jobfolder.read_job(disk), jobfolder.read_run(disk, number)
     adopt(disk, number, {"kind": "inline", "job_id": job_id})
     rows = fix_rows(disk, job["uuid"], job["rows"], number, asked["rule"])
-    run = plan_run(number, job["uuid"], rows, asked)
+    run = plan_run(disk, job, asked, number, rows)
     life = Life(job_id, 0, 0)
     assignment = Assignment(
         disk,
         run.uuid,
-        rows,
+        run.rows,
         jobfolder.function_files(asked),
         life.outcomes(number, "0"),
         Session("", tuple(asked["sys_path"]), tuple(asked["packages"]), seed_of(job)),

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
-from slurmapply.chunks import ChunkPlan, dynamic_plan, static_plan
+from slurmapply.chunks import ChunkPlan, cost_plan, dynamic_plan, static_plan
 from slurmapply.errors import FormatError, SlurmApplyError
+from slurmapply.order import OrderedRows, order_rows
 from slurmapply.records import read_lives
 from slurmapply.rows import RowNumbers
 from slurmapply.states import OK_CODE
@@ -41,7 +42,7 @@ class Run:
     number, uuid
         Of the run; of the job.
     rows
-        The run's rows; a *position* is an index into them.
+        The run's rows, in the order in which they start; a *position* is an index into them.
     plan
         How positions are cut into chunks.
     static
@@ -150,19 +151,26 @@ def _apply_rule(disk: Disk, uuid: str, rows: int, run: int, rule: Any) -> RowNum
     return RowNumbers.of(row for row in range(rows) if survey.outcomes.status_code(row) != OK_CODE)
 
 
-def plan_run(number: int, uuid: str, rows: RowNumbers, asked: Mapping[str, Any]) -> Run:
-    """Make a run from its ``run.json`` and its fixed rows."""
+def plan_run(
+    disk: Disk, job: Mapping[str, Any], asked: Mapping[str, Any], number: int, rows: RowNumbers
+) -> Run:
+    """Make a run from its ``run.json``, its fixed rows, and what is known of their costs."""
     static = asked["schedule"] == "static"
-    tasks, processes = asked["tasks"], asked["processes_per_node"]
-    plan = (
-        static_plan(len(rows), tasks, processes)
-        if static
-        else dynamic_plan(len(rows), max(1, tasks), asked["chunksize"])
-    )
+    if not static:
+        rows = order_rows(disk, job, rows)
     return Run(
-        number, uuid, rows, plan, static, processes, asked["cpus_per_node"],
-        asked["retries"], asked["row_timeout"], asked["max_failures"],
+        number, job["uuid"], rows, _plan(rows, asked), static, asked["processes_per_node"],
+        asked["cpus_per_node"], asked["retries"], asked["row_timeout"], asked["max_failures"],
     )  # fmt: skip
+
+
+def _plan(rows: RowNumbers, asked: Mapping[str, Any]) -> ChunkPlan:
+    tasks, processes = max(1, asked["tasks"]), asked["processes_per_node"]
+    if asked["schedule"] == "static":
+        return static_plan(len(rows), asked["tasks"], processes)
+    if isinstance(rows, OrderedRows) and asked["chunksize"] is None:
+        return cost_plan(rows.costs, tasks, processes)
+    return dynamic_plan(len(rows), tasks, asked["chunksize"])
 
 
 def history_before(disk: Disk, run: Run, survey: Survey) -> dict[int, Past]:
