@@ -28,7 +28,7 @@ from unittest import mock
 from slurmapply import disk, jobfolder
 from slurmapply.disk import FolderDisk, write_all
 from slurmapply.jobfolder import Life
-from slurmapply.order import encode_order
+from slurmapply.order import encode_order, order_rows
 from slurmapply.outcome import (
     KIND_FLOAT,
     KIND_INT,
@@ -759,7 +759,8 @@ class Simulation:
         adopt(disk, number, {"kind": "slurm", "job_id": actor.life.submission, "cluster": ""})
         rows = fix_rows(disk, UUID, scenario.rows, number, "left" if number else "all")
         self.row_lists.append((number, rows))
-        run = plan_run(disk, scenario.job(), scenario.asked(), number, rows)
+        in_order = order_rows(disk, scenario.job(), scenario.asked(), rows)
+        run = plan_run(number, UUID, in_order, scenario.asked())
         actor.loop = TaskLoop(self, actor, run)
         return actor.loop.run()
 

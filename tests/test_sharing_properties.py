@@ -930,7 +930,7 @@ def test_a_damaged_order_is_refused(harm: str) -> None:
         "no order": b"",
         "no counts": data.replace(b"[1.0, 1]", b"[1.0, 2]"),
     }[harm]
-    with pytest.raises(FormatError, match="rows.order"):
+    with pytest.raises(FormatError, match=r"rows\.order"):
         decode_order(harmed, RowNumbers.first(3), 3)
 
 
@@ -979,4 +979,4 @@ def test_the_longest_rows_are_dealt_out_singly_and_the_short_ones_together() -> 
     plan = cost_plan(((100.0, 4), (1.0, 400)), tasks=2, workers=2)
     assert plan.sizes[:2] == (2, 2)
     assert cost_plan(((8.0, 1), (1.0, 8)), tasks=1, workers=4).sizes[:2] == (1, 4)
-    assert max(cost_plan(((1.0, 100_000),), tasks=2, workers=2).sizes) == 25_000  # noqa: PLR2004
+    assert max(cost_plan(((1.0, 100_000),), tasks=2, workers=2).sizes) == 25_000

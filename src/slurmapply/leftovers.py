@@ -15,6 +15,7 @@ from slurmapply.endings import (
     was_cancelled,
     why,
 )
+from slurmapply.order import order_rows
 from slurmapply.outcome import Failure
 from slurmapply.records import never_fits
 from slurmapply.worker.run import plan_run
@@ -100,7 +101,8 @@ class RunLeftovers:
         self.view = view
         self._disk = disk
         self._ask = ask
-        self._run = plan_run(disk, job, view.asked, view.number, view.rows)
+        rows = order_rows(disk, job, view.asked, view.rows)
+        self._run = plan_run(view.number, job["uuid"], rows, view.asked)
         self._lives = {life.life.task: life for life in view.latest}
         self._records: dict[int, list[Mapping[str, Any]]] = {}
         for life in view.lives:

@@ -24,7 +24,7 @@ from slurmapply.errors import FormatError
 from slurmapply.rows import BLOCK_ROWS, RowNumbers
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from slurmapply.disk import Disk
 
@@ -111,7 +111,8 @@ def _alike(cost: float) -> float:
     """Give one number for costs that hardly differ."""
     if not cost:
         return 0.0
-    return 2.0 ** (round(_STEPS_IN_AN_OCTAVE * math.log2(cost)) / _STEPS_IN_AN_OCTAVE)
+    step = round(_STEPS_IN_AN_OCTAVE * math.log2(cost))
+    return math.pow(2.0, step / _STEPS_IN_AN_OCTAVE)
 
 
 def decode_order(data: bytes, members: RowNumbers, length: int) -> OrderedRows:
@@ -177,13 +178,15 @@ def _classes(costs: CostClasses, numbers: array[int]) -> Iterator[tuple[float, a
         start += rows
 
 
-def order_rows(disk: Disk, job: Any, members: RowNumbers) -> RowNumbers:
-    """Put rows of a job into the order in which they start.
+def order_rows(
+    disk: Disk, job: Mapping[str, Any], asked: Mapping[str, Any], members: RowNumbers
+) -> RowNumbers:
+    """Put rows of a run into the order in which they start.
 
     Parameters
     ----------
-    disk, job
-        The job folder and its ``job.json``.
+    disk, job, asked
+        The job folder, its ``job.json``, the run's ``run.json``.
     members
         Which rows.
 
@@ -192,7 +195,7 @@ def order_rows(disk: Disk, job: Any, members: RowNumbers) -> RowNumbers:
     FormatError
         Their order is damaged or missing.
     """
-    if not job.get("cost"):
+    if not job.get("cost") or asked["schedule"] == "static":
         return members
     data = disk.read(jobfolder.ROWS_ORDER)
     if data is None:

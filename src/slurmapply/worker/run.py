@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from slurmapply import jobfolder
 from slurmapply.chunks import ChunkPlan, cost_plan, dynamic_plan, static_plan
 from slurmapply.errors import FormatError, SlurmApplyError
-from slurmapply.order import OrderedRows, order_rows
+from slurmapply.order import OrderedRows
 from slurmapply.records import read_lives
 from slurmapply.rows import RowNumbers
 from slurmapply.states import OK_CODE
@@ -151,16 +151,12 @@ def _apply_rule(disk: Disk, uuid: str, rows: int, run: int, rule: Any) -> RowNum
     return RowNumbers.of(row for row in range(rows) if survey.outcomes.status_code(row) != OK_CODE)
 
 
-def plan_run(
-    disk: Disk, job: Mapping[str, Any], asked: Mapping[str, Any], number: int, rows: RowNumbers
-) -> Run:
-    """Make a run from its ``run.json``, its fixed rows, and what is known of their costs."""
-    static = asked["schedule"] == "static"
-    if not static:
-        rows = order_rows(disk, job, rows)
+def plan_run(number: int, uuid: str, rows: RowNumbers, asked: Mapping[str, Any]) -> Run:
+    """Make a run from its ``run.json`` and its fixed rows, in the order in which they start."""
     return Run(
-        number, job["uuid"], rows, _plan(rows, asked), static, asked["processes_per_node"],
-        asked["cpus_per_node"], asked["retries"], asked["row_timeout"], asked["max_failures"],
+        number, uuid, rows, _plan(rows, asked), asked["schedule"] == "static",
+        asked["processes_per_node"], asked["cpus_per_node"], asked["retries"],
+        asked["row_timeout"], asked["max_failures"],
     )  # fmt: skip
 
 
