@@ -27,6 +27,7 @@ from unittest import mock
 from slurmapply import disk, jobfolder
 from slurmapply.disk import FolderDisk, write_all
 from slurmapply.jobfolder import Life
+from slurmapply.order import encode_order, order_rows
 from slurmapply.outcome import (
     KIND_FLOAT,
     KIND_INT,
@@ -133,6 +134,8 @@ class Scenario:
         Tasks of a second submission of the same folder.
     cancel_at, retry_at
         Steps at which the session writes the `cancelled` mark and begins a retry.
+    costs
+        What rows are expected to cost, in turn; empty when that is not said.
     """
 
     rows: int
@@ -153,6 +156,15 @@ class Scenario:
     second: int = 0
     cancel_at: int | None = None
     retry_at: int | None = None
+    costs: tuple[float, ...] = ()
+
+    def job(self) -> dict[str, Any]:
+        """Give what ``job.json`` would say."""
+        return {"uuid": UUID, "rows": self.rows, "cost": bool(self.costs)}
+
+    def rows_order(self) -> bytes:
+        """Give the content of ``rows.order``."""
+        return encode_order([self.costs[row % len(self.costs)] for row in range(self.rows)])
 
     def asked(self) -> dict[str, Any]:
         """Give what ``run.json`` would say."""
@@ -324,7 +336,7 @@ class SimulatedSystem:
         with self._call("create"):
             if flags & self.O_EXCL:
                 self._refuse_existing(name)
-            assert name.rpartition("/")[0] in self.folders
+            assert (name.rpartition("/")[0] or ".") in self.folders
             file = self._find(name) or self.files.setdefault(name, _File(self._caller))
             self.version += 1
         return self._new_descriptor(file)
@@ -544,6 +556,8 @@ class Simulation:
         for folder in (jobfolder.run_folder(run), jobfolder.claims(run)):
             self.disk.make_folder(folder)
         self.disk.publish(jobfolder.run_json(run), jobfolder.encode_json(self.scenario.asked()))
+        if self.scenario.costs:
+            self.disk.publish(jobfolder.ROWS_ORDER, self.scenario.rows_order())
         self.current = current
 
     def _submit(self, run: int, submission: str, tasks: Any) -> None:
@@ -744,7 +758,8 @@ class Simulation:
         adopt(disk, number, {"kind": "slurm", "job_id": actor.life.submission, "cluster": ""})
         rows = fix_rows(disk, UUID, scenario.rows, number, "left" if number else "all")
         self.row_lists.append((number, rows))
-        run = plan_run(number, UUID, rows, scenario.asked())
+        in_order = order_rows(disk, scenario.job(), scenario.asked(), rows)
+        run = plan_run(number, UUID, in_order, scenario.asked())
         actor.loop = TaskLoop(self, actor, run)
         return actor.loop.run()
 

@@ -21,6 +21,7 @@ from slurmapply import jobfolder, removal
 from slurmapply.chunks import tasks_for
 from slurmapply.disk import FolderDisk, write_all
 from slurmapply.errors import InvalidArgumentError, JobExistsError, JobFolderError
+from slurmapply.order import encode_order
 from slurmapply.packing import pack_worker
 from slurmapply.pickles import PROTOCOL, BufferWriter, ObjectWriter, Stored
 from slurmapply.resources import render_script, sbatch_options
@@ -50,6 +51,8 @@ class Work:
         The rows: parameters, or items.
     seed, seeded
         From which each row's random stream follows; whether the user gave it.
+    costs
+        What each row is expected to cost, or None.
     """
 
     kind: str
@@ -62,6 +65,7 @@ class Work:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     seeded: bool = False
+    costs: Sequence[float] | None = None
 
     @property
     def columns(self) -> Mapping[str, Sequence[Any]]:
@@ -264,6 +268,8 @@ def _write_work(disk: FolderDisk, work: Work) -> None:
         )
         disk.write(jobfolder.FUNCTION, _stored(function))
         _write_rows(disk, work, writer)
+        if work.costs is not None:
+            disk.write(jobfolder.ROWS_ORDER, encode_order(work.costs))
         disk.write(jobfolder.ROWS_FRAME, _stored(_frame_of(work, writer)))
 
 
@@ -326,6 +332,7 @@ def _job_content(name: str, uuid: str, work: Work) -> dict[str, Any]:
         "name": name,
         "kind": work.kind,
         "rows": work.length,
+        "cost": work.costs is not None,
         "function": work.function_name,
         "fingerprints": dict(work.fingerprints),
         "seed": work.seed,

@@ -12,6 +12,7 @@ from slurmapply import jobfolder
 from slurmapply.disk import FolderDisk, random_hex
 from slurmapply.errors import SlurmApplyError
 from slurmapply.jobfolder import Life
+from slurmapply.order import order_rows
 from slurmapply.records import TaskRecord
 from slurmapply.seeds import seed_of
 from slurmapply.survey import Survey
@@ -78,7 +79,8 @@ def _run_task(uuid: str, number: int, tag: str) -> int:
     life = Life(
         _file_safe(mine["job_id"]), _number("SLURM_ARRAY_TASK_ID"), _number("SLURM_RESTART_COUNT")
     )
-    run = plan_run(number, uuid, fix_rows(disk, uuid, job["rows"], number, asked["rule"]), asked)
+    rows = fix_rows(disk, uuid, job["rows"], number, asked["rule"])
+    run = plan_run(number, uuid, order_rows(disk, job, asked, rows), asked)
     return _supervise(disk, job, asked, run, life, everything=mine["kind"] == "local")
 
 

@@ -85,6 +85,11 @@ class Clerk:
         """Requests that were not answered, but for those that ask for rows."""
         return [request for request in self._open if request[0] != "take"]
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something could not be sent yet."""
+        return bool(self._unsent)
+
     def flush(self) -> None:
         """Send what was left."""
         with contextlib.suppress(BlockingIOError, BrokenPipeError):

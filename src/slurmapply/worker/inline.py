@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from slurmapply import jobfolder
 from slurmapply.disk import FolderDisk, write_all
 from slurmapply.jobfolder import Life
+from slurmapply.order import order_rows
 from slurmapply.records import TaskRecord
 from slurmapply.seeds import kept_random_state, seed_of
 from slurmapply.survey import Survey
@@ -34,12 +35,12 @@ def run_inline(path: Path, number: int, job_id: str) -> None:
     job, asked = jobfolder.read_job(disk), jobfolder.read_run(disk, number)
     adopt(disk, number, {"kind": "inline", "job_id": job_id})
     rows = fix_rows(disk, job["uuid"], job["rows"], number, asked["rule"])
-    run = plan_run(number, job["uuid"], rows, asked)
+    run = plan_run(number, job["uuid"], order_rows(disk, job, asked, rows), asked)
     life = Life(job_id, 0, 0)
     assignment = Assignment(
         disk,
         run.uuid,
-        rows,
+        run.rows,
         jobfolder.function_files(asked),
         life.outcomes(number, "0"),
         Session("", tuple(asked["sys_path"]), tuple(asked["packages"]), seed_of(job)),
