@@ -16,6 +16,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import tempfile
 import threading
 import time
@@ -62,7 +63,18 @@ class Watch:
 
     def _look(self) -> None:
         while not self._end.wait(_LOOK_EVERY):
-            self.peak = max(self.peak, sum(map(proportional_size, self._workers())))
+            self.peak = max(self.peak, self._sum())
+
+    def _sum(self) -> int:
+        """Add up; they stand still meanwhile, or what one shares later would count twice."""
+        workers = self._workers()
+        for pid in workers:
+            _send(pid, signal.SIGSTOP)
+        try:
+            return sum(map(proportional_size, workers))
+        finally:
+            for pid in workers:
+                _send(pid, signal.SIGCONT)
 
     def _workers(self) -> list[int]:
         """Find the workers: processes of the job's program that lead a group of their own."""
@@ -77,6 +89,11 @@ class Watch:
         except OSError:
             return False
         return self._uuid in command and above == command and os.getpgid(pid) == pid
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def proportional_size(pid: int) -> int:
