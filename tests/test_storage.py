@@ -76,7 +76,9 @@ def written_rows(columns: dict[str, list[Any]], path: Path) -> RowReader:
     entries = []
     offset = 0
     with data.open("w+b") as file, (path / "rows.bin").open("wb") as rows:
-        for first, block in encode_blocks(columns, length, ObjectWriter(BufferWriter(file.fileno()))):
+        for first, block in encode_blocks(
+            columns, length, ObjectWriter(BufferWriter(file.fileno()))
+        ):
             entries.append(index_entry(first, offset, block))
             offset += rows.write(block)
     index = encode_index(length, columns, entries)

@@ -25,6 +25,7 @@ from slurmapply.states import RowStatus
 from slurmapply.worker.brake import fault_number
 from slurmapply.worker.evaluate import evaluate, failure_of
 from slurmapply.worker.gpus import visible_gpus
+from slurmapply.worker.memory import TaskMemory, in_words
 from slurmapply.worker.page import NO_ROW, Page
 from slurmapply.worker.traces import Traces
 from slurmapply.worker.writing import OutcomesWriter
@@ -48,6 +49,8 @@ READY, DONE, NOT_LOADED, NOT_WRITTEN = b"R", b"D", b"L", b"W"
 WRITE_AFTER = 0.01
 _IDLE_BEFORE_SYNC = 0.1
 _UNTIL_KILLED = 10.0
+#: A pickled function below this has room everywhere.
+_WORTH_A_CHECK = 16 * 1024 * 1024
 #: After shorter rows nobody looks whether descriptor 2 is in its place: that costs a microsecond.
 _WORTH_MENDING = 0.001
 
@@ -174,15 +177,29 @@ def load(assignment: Assignment) -> tuple[Call, RowReader]:
     disk = assignment.disk
     for name in assignment.session.packages:
         import_module(name)
-    function, data = assignment.function
-    with disk.open_trusted(function) as file:
-        import pickle  # noqa: PLC0415  # not before the origin of what it will read is checked
-
-        pickled, places = pickle.load(file)
-    call = call_of(BufferReader(disk.path.absolute() / data).load(pickled, places))
+    call = _load_call(disk, *assignment.function)
     if call.initializer is not None:
         call.initializer()
     return call, open_rows(disk)
+
+
+def _load_call(disk: FolderDisk, function: str, data: str) -> Call:
+    with disk.open_trusted(function) as file:
+        import pickle  # noqa: PLC0415  # not before the origin of what it will read is checked
+
+        _check_memory(os.fstat(file.fileno()).st_size)
+        pickled, places = pickle.load(file)
+    return call_of(BufferReader(disk.path.absolute() / data).load(pickled, places))
+
+
+def _check_memory(size: int) -> None:
+    """Refuse what the kernel would kill this process for; what is mapped does not count."""
+    limit = TaskMemory().limit() if size > _WORTH_A_CHECK else None
+    if limit is not None and size > limit:
+        raise MemoryError(
+            f"each worker needs at least {in_words(size)} for it, and the task has a limit of "
+            f"memory for all of them (limit {in_words(limit)})"
+        )
 
 
 def fault_of_loading(error: BaseException) -> str:
@@ -190,6 +207,11 @@ def fault_of_loading(error: BaseException) -> str:
     failure = failure_of(error)
     sys.stderr.write(failure.traceback)
     return f"{failure.cause}: {failure.message}"
+
+
+def is_lack_of_memory(fault: str) -> bool:
+    """Whether it was for want of memory, NumPy's own kind of it too (`_ArrayMemoryError`)."""
+    return fault.partition(":")[0].endswith("MemoryError")
 
 
 class RowLoop:

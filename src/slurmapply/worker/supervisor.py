@@ -29,7 +29,13 @@ from slurmapply.worker.crew import Crew
 from slurmapply.worker.deadlines import Deadlines
 from slurmapply.worker.page import NO_ROW
 from slurmapply.worker.pool import Pool
-from slurmapply.worker.process import DONE, NOT_LOADED, NOT_WRITTEN, READY
+from slurmapply.worker.process import (
+    DONE,
+    NOT_LOADED,
+    NOT_WRITTEN,
+    READY,
+    is_lack_of_memory,
+)
 from slurmapply.worker.supply import Supply
 from slurmapply.worker.traces import adopt_orphans, end_orphans
 
@@ -51,7 +57,7 @@ _RECALL_AFTER = 0.2
 _TICK = 0.1
 _TRIM_EVERY = 1.0
 #: Ends of a task that its Slurm state should show as failed.
-_FAULTS = ("load_failed", "write_failed", "no_workers", "clerk_died")
+_FAULTS = ("load_failed", "no_memory", "write_failed", "no_workers", "clerk_died")
 
 
 class Supervisor:
@@ -171,7 +177,9 @@ class Supervisor:
         elif kind == DONE:
             self._take_back(worker, report)
         elif kind == NOT_LOADED:
-            self._stop_early("load_failed", worker.page.text)
+            said = worker.page.text
+            reason = "no_memory" if is_lack_of_memory(said) else "load_failed"
+            self._stop_early(reason, said)
         elif kind == NOT_WRITTEN:
             self._stop_early("write_failed", worker.page.text)
 
@@ -299,8 +307,12 @@ class Supervisor:
         """Start another in place of one that was killed while it loaded, once."""
         page = casualty.worker.page
         from_outside = casualty.was_killed and not (page.text or page.own_hand)
+        for_memory = self._losses.was_for_memory(casualty)
         if from_outside and not self._newborn_killed:
             self._newborn_killed = True
+            return
+        if for_memory:
+            self._stop_early("no_memory", self._losses.lack_of_memory(self._crew.size))
             return
         self._stop_early("load_failed", page.text or casualty.death.name)
 
