@@ -18,17 +18,18 @@ import pandas as pd
 import pytest
 
 from slurmapply import jobfolder, slurm_apply
+from slurmapply.buffers import BufferWriter
 from slurmapply.disk import FolderDisk
 from slurmapply.errors import FormatError, JobFolderError, UntrustedFolderError
 from slurmapply.fingerprint import of_function
 from slurmapply.packing import pack_worker
-from slurmapply.pickles import LARGE, BufferReader, BufferWriter, ObjectWriter
+from slurmapply.pickles import LARGE, BufferReader, ObjectWriter
 from slurmapply.rows import ABSENT, RowReader, encode_blocks, encode_index, index_entry
 
 
 def stored(value: Any, path: Path) -> Any:
-    with path.open("wb") as file:
-        pickled = ObjectWriter(BufferWriter(file)).dump(value)
+    with path.open("w+b") as file:
+        pickled = ObjectWriter(BufferWriter(file.fileno())).dump(value)
     return BufferReader(path).load(pickled.data, pickled.buffers)
 
 
@@ -50,8 +51,8 @@ def test_a_read_only_array_stays_read_only(tmp_path: Path) -> None:
 
 def test_equal_buffers_are_written_once_and_small_ones_stay_inside(tmp_path: Path) -> None:
     path = tmp_path / "data.bin"
-    with path.open("wb") as file:
-        writer = ObjectWriter(BufferWriter(file))
+    with path.open("w+b") as file:
+        writer = ObjectWriter(BufferWriter(file.fileno()))
         first = writer.dump({"a": np.ones(LARGE // 8), "small": np.ones(10)})
         second = writer.dump([np.ones(LARGE // 8)])
     assert len(first.buffers) == 1
@@ -61,8 +62,8 @@ def test_equal_buffers_are_written_once_and_small_ones_stay_inside(tmp_path: Pat
 
 def test_a_shortened_data_file_is_said_to_be_one(tmp_path: Path) -> None:
     path = tmp_path / "data.bin"
-    with path.open("wb") as file:
-        pickled = ObjectWriter(BufferWriter(file)).dump(np.ones(LARGE))
+    with path.open("w+b") as file:
+        pickled = ObjectWriter(BufferWriter(file.fileno())).dump(np.ones(LARGE))
     with path.open("r+b") as file:
         file.truncate(LARGE)
     with pytest.raises(EOFError, match="complete"):
@@ -74,8 +75,10 @@ def written_rows(columns: dict[str, list[Any]], path: Path) -> RowReader:
     data = path / "data.bin"
     entries = []
     offset = 0
-    with data.open("wb") as file, (path / "rows.bin").open("wb") as rows:
-        for first, block in encode_blocks(columns, length, ObjectWriter(BufferWriter(file))):
+    with data.open("w+b") as file, (path / "rows.bin").open("wb") as rows:
+        for first, block in encode_blocks(
+            columns, length, ObjectWriter(BufferWriter(file.fileno()))
+        ):
             entries.append(index_entry(first, offset, block))
             offset += rows.write(block)
     index = encode_index(length, columns, entries)

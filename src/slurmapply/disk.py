@@ -162,7 +162,7 @@ class FolderDisk:
 
     def create(self, name: str) -> io.FileIO:
         """Create a file of one's own for appending; it must not exist."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         return io.FileIO(os.open(name, flags, 0o600, dir_fd=self._folder), "a")
 
     def write(self, name: str, content: bytes) -> None:

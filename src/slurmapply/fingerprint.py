@@ -6,10 +6,12 @@ import hashlib
 import types
 from typing import TYPE_CHECKING, Any
 
-from slurmapply.pickles import BufferWriter, ObjectWriter
+from slurmapply.pickles import ObjectWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from slurmapply.pickles import BufferPlace
 
 
 def of_function(function: Any) -> str:
@@ -79,7 +81,7 @@ def of_value(value: Any) -> str:
     """Digest any object by its pickle."""
     digest = hashlib.sha256()
     try:
-        digest.update(ObjectWriter(BufferWriter(_Into(digest))).dump(value).data)
+        digest.update(ObjectWriter(_Into(digest)).dump(value).data)
     except Exception:  # noqa: BLE001  # what cannot be sent is found, and named, a step later
         return "unknown"
     return digest.hexdigest()
@@ -91,10 +93,11 @@ class _Into:
     def __init__(self, digest: Any) -> None:
         self._digest = digest
 
-    def write(self, data: memoryview, /) -> int:
-        """Take all of it."""
-        self._digest.update(data)
-        return data.nbytes
+    def add(self, raws: Sequence[memoryview]) -> list[BufferPlace]:
+        """Take all of them."""
+        for raw in raws:
+            self._digest.update(raw)
+        return []
 
 
 def of_work(

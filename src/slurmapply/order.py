@@ -52,6 +52,8 @@ class OrderedRows(RowNumbers):
     >>> rows = OrderedRows([7, 1, 2], RowNumbers.of([1, 2, 7]), ((3.0, 1), (1.0, 2)))
     >>> rows[0], [*rows], rows.position(2), rows.ranges
     (7, [7, 1, 2], 2, ((1, 3), (7, 8)))
+    >>> list(rows.between(range(3)))
+    [range(7, 8), range(1, 3)]
     """
 
     __slots__ = ("_numbers", "costs")
@@ -77,6 +79,18 @@ class OrderedRows(RowNumbers):
 
     def __repr__(self) -> str:
         return f"OrderedRows({list(self._numbers)!r})"
+
+    def between(self, positions: range) -> Iterator[range]:
+        """Give the numbers at consecutive positions, as ranges."""
+        numbers = iter(self._numbers[positions.start : positions.stop])
+        start = stop = next(numbers, 0)
+        for number in numbers:
+            if number != stop + 1:
+                yield range(start, stop + 1)
+                start = number
+            stop = number
+        if positions:
+            yield range(start, stop + 1)
 
     def position(self, number: int) -> int:
         """Give the position of a number that is in the set."""

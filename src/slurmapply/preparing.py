@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import io
 import os
 import pickle
 import platform
@@ -18,12 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder, removal
+from slurmapply.buffers import BufferWriter, DataFileError, check_room
 from slurmapply.chunks import tasks_for
 from slurmapply.disk import FolderDisk, write_all
 from slurmapply.errors import InvalidArgumentError, JobExistsError, JobFolderError
 from slurmapply.order import encode_order
 from slurmapply.packing import pack_worker
-from slurmapply.pickles import PROTOCOL, BufferWriter, ObjectWriter, Stored
+from slurmapply.pickles import PROTOCOL, ObjectWriter, Stored
 from slurmapply.resources import render_script, sbatch_options
 from slurmapply.rows import ITEM, encode_blocks, encode_index, index_entry
 from slurmapply.schedulers.base import Request
@@ -262,15 +264,16 @@ def _make(folder: Path) -> None:
 
 def _write_work(disk: FolderDisk, work: Work) -> None:
     with disk.create(jobfolder.DATA) as data:
-        writer = ObjectWriter(BufferWriter(data))
+        writer = ObjectWriter(BufferWriter(data.fileno()))
         function = ship(
             work.function, work.more_args, work.global_objects, work.initializer, writer
         )
-        disk.write(jobfolder.FUNCTION, _stored(function))
+        _write_stored(disk, jobfolder.FUNCTION, function)
+        del function  # what could not be shared is in it once more
         _write_rows(disk, work, writer)
         if work.costs is not None:
             disk.write(jobfolder.ROWS_ORDER, encode_order(work.costs))
-        disk.write(jobfolder.ROWS_FRAME, _stored(_frame_of(work, writer)))
+        _write_stored(disk, jobfolder.ROWS_FRAME, _frame_of(work, writer))
 
 
 def _write_rows(disk: FolderDisk, work: Work, writer: ObjectWriter) -> None:
@@ -287,6 +290,8 @@ def _write_rows(disk: FolderDisk, work: Work, writer: ObjectWriter) -> None:
 def _blocks(work: Work, writer: ObjectWriter) -> Any:
     try:
         yield from encode_blocks(work.columns, work.length, writer)
+    except DataFileError:
+        raise
     except Exception as error:
         what = "items" if work.kind == "map" else "params"
         raise InvalidArgumentError(
@@ -304,8 +309,11 @@ def _frame_of(work: Work, writer: ObjectWriter) -> Stored:
     return writer.dump({"frame": rows.frame})
 
 
-def _stored(stored: Stored) -> bytes:
-    return pickle.dumps(stored.plain(), PROTOCOL)
+def _write_stored(disk: FolderDisk, name: str, stored: Stored) -> None:
+    # Buffered, because pickle takes no notice of a write that took less than it was given.
+    with io.BufferedWriter(disk.create(name)) as file:
+        check_room(file.fileno(), len(stored.data))
+        pickle.dump(stored.plain(), file, PROTOCOL)
 
 
 def write_run(run_folder: FolderDisk, plan: RunPlan) -> None:
@@ -319,10 +327,10 @@ def write_function(
 ) -> None:
     """Write the function of a retry that has its own, with what else the job's had."""
     with run_folder.create(jobfolder.DATA) as data:
-        writer = ObjectWriter(BufferWriter(data))
+        writer = ObjectWriter(BufferWriter(data.fileno()))
         more_args, initializer = like["more_args"], like["initializer"]
         stored = ship(function, more_args, like["globals"], initializer, writer)
-    run_folder.write(jobfolder.FUNCTION, _stored(stored))
+    _write_stored(run_folder, jobfolder.FUNCTION, stored)
 
 
 def _job_content(name: str, uuid: str, work: Work) -> dict[str, Any]:

@@ -151,3 +151,8 @@ def in_words(size: int) -> str:
     """
     megabytes = size / 2**20
     return f"{megabytes:.0f} MB" if megabytes < 1024 else f"{megabytes / 1024:.1f} GB"  # noqa: PLR2004  # 1024 is the unit
+
+
+def is_lack_of_memory(fault: str) -> bool:
+    """Whether it was for want of memory, NumPy's own kind of it too (`_ArrayMemoryError`)."""
+    return fault.partition(":")[0].endswith("MemoryError")

@@ -19,7 +19,9 @@ from slurmapply.rows import RowNumbers, RowReader, open_rows
 from slurmapply.worker.evaluate import failure_of
 from slurmapply.worker.gpus import visible_gpus
 from slurmapply.worker.loop import RowLoop
+from slurmapply.worker.memory import TaskMemory, in_words
 from slurmapply.worker.messages import DONE, GROUP, NOT_LOADED, NOT_WRITTEN, READY, REPORT
+from slurmapply.worker.page import Page
 from slurmapply.worker.traces import Traces
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from slurmapply.worker.page import Page
 
 _IDLE_BEFORE_SYNC = 0.1
+#: A pickled function below this has room everywhere.
+_WORTH_A_CHECK = 16 * 1024 * 1024
 
 
 class Session(NamedTuple):
@@ -154,15 +158,29 @@ def load(assignment: Assignment) -> tuple[Call, RowReader]:
     disk = assignment.disk
     for name in assignment.session.packages:
         import_module(name)
-    function, data = assignment.function
-    with disk.open_trusted(function) as file:
-        import pickle  # noqa: PLC0415  # not before the origin of what it will read is checked
-
-        pickled, places = pickle.load(file)
-    call = call_of(BufferReader(disk.place(data)).load(pickled, places))
+    call = _load_call(disk, *assignment.function)
     if call.initializer is not None:
         call.initializer()
     return call, open_rows(disk)
+
+
+def _load_call(disk: FolderDisk, function: str, data: str) -> Call:
+    with disk.open_trusted(function) as file:
+        import pickle  # noqa: PLC0415  # not before the origin of what it will read is checked
+
+        _check_memory(os.fstat(file.fileno()).st_size)
+        pickled, places = pickle.load(file)
+    return call_of(BufferReader(disk.place(data)).load(pickled, places))
+
+
+def _check_memory(size: int) -> None:
+    """Refuse what the kernel would kill this process for; what is mapped does not count."""
+    limit = TaskMemory().limit() if size > _WORTH_A_CHECK else None
+    if limit is not None and size > limit:
+        raise MemoryError(
+            f"each worker needs at least {in_words(size)} for it, and the task has a limit of "
+            f"memory for all of them (limit {in_words(limit)})"
+        )
 
 
 def fault_of_loading(error: BaseException) -> str:

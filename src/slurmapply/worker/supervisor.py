@@ -29,6 +29,7 @@ from slurmapply.worker.child import fork_clerk
 from slurmapply.worker.crew import Crew
 from slurmapply.worker.deadlines import Deadlines
 from slurmapply.worker.longrows import LongRows
+from slurmapply.worker.memory import is_lack_of_memory
 from slurmapply.worker.messages import DONE, NOT_LOADED, NOT_WRITTEN, READY
 from slurmapply.worker.pool import Pool
 from slurmapply.worker.supply import Supply
@@ -52,7 +53,7 @@ _TICK = 0.1
 _SOON = 0.001
 _LONGEST_PAUSE = 60.0
 #: Ends of a task that its Slurm state should show as failed.
-_FAULTS = ("load_failed", "write_failed", "no_workers", "clerk_died")
+_FAULTS = ("load_failed", "no_memory", "write_failed", "no_workers", "clerk_died")
 
 
 class Supervisor:
@@ -192,7 +193,9 @@ class Supervisor:
         elif kind == DONE:
             self._take_back(worker, report)
         elif kind == NOT_LOADED:
-            self._stop_early("load_failed", worker.page.text)
+            said = worker.page.text
+            reason = "no_memory" if is_lack_of_memory(said) else "load_failed"
+            self._stop_early(reason, said)
         elif kind == NOT_WRITTEN:
             self._stop_early("write_failed", worker.page.text)
 
@@ -340,8 +343,12 @@ class Supervisor:
         """Start another in place of one that was killed while it loaded, once."""
         page = casualty.worker.page
         from_outside = casualty.was_killed and not (page.text or page.own_hand)
+        for_memory = self._losses.was_for_memory(casualty)
         if from_outside and not self._newborn_killed:
             self._newborn_killed = True
+            return
+        if for_memory:
+            self._stop_early("no_memory", self._losses.lack_of_memory(self._crew.size))
             return
         self._stop_early("load_failed", page.text or casualty.death.name)
 
