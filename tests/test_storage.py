@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib.util
+import inspect
 import io
+import marshal
 import os
 import stat
 import subprocess
@@ -17,13 +20,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from slurmapply import jobfolder, slurm_apply
+from slurmapply import chunks, jobfolder, slurm_apply
 from slurmapply.disk import FolderDisk
 from slurmapply.errors import FormatError, JobFolderError, UntrustedFolderError
 from slurmapply.fingerprint import of_function
 from slurmapply.packing import pack_worker
 from slurmapply.pickles import LARGE, BufferReader, BufferWriter, ObjectWriter
 from slurmapply.rows import ABSENT, RowReader, encode_blocks, encode_index, index_entry
+from slurmapply.worker.bundle import Bundle
 
 
 def stored(value: Any, path: Path) -> Any:
@@ -150,13 +154,31 @@ def test_the_program_has_everything_that_it_loads_compiled() -> None:
         return [name for name in sys.modules if name.startswith("slurmapply.")]
 
     job = slurm_apply(loaded, {"x": [0]}, job_name="loaded", backend="local").wait()
-    names = set(zipfile.ZipFile(io.BytesIO(pack_worker())).namelist())
-    modules = [name.replace(".", "/") for name in job.result()]
-    assert "slurmapply/worker/supervisor" in modules
-    for module in modules:
-        assert {f"{module}.pyc", f"{module}/__init__.pyc"} & names, module
-    assert "slurmapply/api.pyc" not in names
-    assert "slurmapply/api.py" in names
+    archive = zipfile.ZipFile(io.BytesIO(pack_worker()))
+    compiled = marshal.loads(archive.read("modules.bin"))
+    assert "slurmapply.worker.supervisor" in job.result()
+    assert {*job.result()} <= {*compiled}
+    assert "slurmapply.api" not in compiled
+    assert "slurmapply/api.py" in archive.namelist()
+
+
+def test_a_node_imports_from_one_bundle_with_sources_for_tracebacks(tmp_path: Path) -> None:
+    archive = tmp_path / "worker.pyz"
+    archive.write_bytes(pack_worker())
+    modules = marshal.loads(zipfile.ZipFile(archive).read("modules.bin"))
+    bundle = Bundle(str(archive), modules)
+    assert bundle.find_spec("slurmapply.api") is None
+    assert bundle.find_spec("json") is None
+    package, module = (bundle.find_spec(f"slurmapply{end}") for end in ("", ".chunks"))
+    assert package is not None
+    assert package.submodule_search_locations == [f"{archive}/slurmapply"]
+    assert module is not None
+    assert (module.origin, module.has_location) == (f"{archive}/slurmapply/chunks.py", True)
+    assert module.submodule_search_locations is None
+    made = importlib.util.module_from_spec(module)
+    bundle.exec_module(made)
+    assert made.tasks_for(10, nodes=4, processes=2) == 4
+    assert inspect.getsource(chunks) == bundle.get_source("slurmapply.chunks")
 
 
 def test_another_python_says_which_one_is_needed() -> None:
