@@ -149,24 +149,28 @@ def test_the_program_runs_and_says_what_starts_it() -> None:
     assert "sbatch submit.sh" in done.stderr
 
 
+def packed_modules() -> dict[str, tuple[bool, bytes]]:
+    with zipfile.ZipFile(io.BytesIO(pack_worker())) as archive:
+        modules: dict[str, tuple[bool, bytes]] = marshal.loads(archive.read("modules.bin"))  # noqa: S302  # our own
+    return modules
+
+
 def test_the_program_has_everything_that_it_loads_compiled() -> None:
     def loaded(x: int) -> list[str]:
         return [name for name in sys.modules if name.startswith("slurmapply.")]
 
     job = slurm_apply(loaded, {"x": [0]}, job_name="loaded", backend="local").wait()
-    archive = zipfile.ZipFile(io.BytesIO(pack_worker()))
-    compiled = marshal.loads(archive.read("modules.bin"))
+    compiled = packed_modules()
     assert "slurmapply.worker.supervisor" in job.result()
     assert {*job.result()} <= {*compiled}
     assert "slurmapply.api" not in compiled
-    assert "slurmapply/api.py" in archive.namelist()
+    assert "slurmapply/api.py" in zipfile.ZipFile(io.BytesIO(pack_worker())).namelist()
 
 
 def test_a_node_imports_from_one_bundle_with_sources_for_tracebacks(tmp_path: Path) -> None:
     archive = tmp_path / "worker.pyz"
     archive.write_bytes(pack_worker())
-    modules = marshal.loads(zipfile.ZipFile(archive).read("modules.bin"))
-    bundle = Bundle(str(archive), modules)
+    bundle = Bundle(str(archive), packed_modules())
     assert bundle.find_spec("slurmapply.api") is None
     assert bundle.find_spec("json") is None
     package, module = (bundle.find_spec(f"slurmapply{end}") for end in ("", ".chunks"))
