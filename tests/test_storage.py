@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib.util
+import inspect
 import io
+import marshal
 import os
 import stat
 import subprocess
@@ -17,7 +20,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from slurmapply import jobfolder, slurm_apply
+
+from slurmapply import chunks, jobfolder, slurm_apply
 from slurmapply.buffers import BufferWriter
 from slurmapply.disk import FolderDisk
 from slurmapply.errors import FormatError, JobFolderError, UntrustedFolderError
@@ -25,6 +29,7 @@ from slurmapply.fingerprint import of_function
 from slurmapply.packing import pack_worker
 from slurmapply.pickles import LARGE, BufferReader, ObjectWriter
 from slurmapply.rows import ABSENT, RowReader, encode_blocks, encode_index, index_entry
+from slurmapply.worker.bundle import Bundle
 
 
 def stored(value: Any, path: Path) -> Any:
@@ -148,18 +153,40 @@ def test_the_program_runs_and_says_what_starts_it() -> None:
     assert "sbatch submit.sh" in done.stderr
 
 
+def packed_modules() -> dict[str, tuple[bool, bytes]]:
+    with zipfile.ZipFile(io.BytesIO(pack_worker())) as archive:
+        modules: dict[str, tuple[bool, bytes]] = marshal.loads(archive.read("modules.bin"))  # noqa: S302  # our own
+    return modules
+
+
 def test_the_program_has_everything_that_it_loads_compiled() -> None:
     def loaded(x: int) -> list[str]:
         return [name for name in sys.modules if name.startswith("slurmapply.")]
 
     job = slurm_apply(loaded, {"x": [0]}, job_name="loaded", backend="local").wait()
-    names = set(zipfile.ZipFile(io.BytesIO(pack_worker())).namelist())
-    modules = [name.replace(".", "/") for name in job.result()]
-    assert "slurmapply/worker/supervisor" in modules
-    for module in modules:
-        assert {f"{module}.pyc", f"{module}/__init__.pyc"} & names, module
-    assert "slurmapply/api.pyc" not in names
-    assert "slurmapply/api.py" in names
+    compiled = packed_modules()
+    assert "slurmapply.worker.supervisor" in job.result()
+    assert {*job.result()} <= {*compiled}
+    assert "slurmapply.api" not in compiled
+    assert "slurmapply/api.py" in zipfile.ZipFile(io.BytesIO(pack_worker())).namelist()
+
+
+def test_a_node_imports_from_one_bundle_with_sources_for_tracebacks(tmp_path: Path) -> None:
+    archive = tmp_path / "worker.pyz"
+    archive.write_bytes(pack_worker())
+    bundle = Bundle(str(archive), packed_modules())
+    assert bundle.find_spec("slurmapply.api") is None
+    assert bundle.find_spec("json") is None
+    package, module = (bundle.find_spec(f"slurmapply{end}") for end in ("", ".chunks"))
+    assert package is not None
+    assert package.submodule_search_locations == [f"{archive}/slurmapply"]
+    assert module is not None
+    assert (module.origin, module.has_location) == (f"{archive}/slurmapply/chunks.py", True)
+    assert module.submodule_search_locations is None
+    made = importlib.util.module_from_spec(module)
+    bundle.exec_module(made)
+    assert made.tasks_for(10, nodes=4, processes=2) == 4
+    assert inspect.getsource(chunks) == bundle.get_source("slurmapply.chunks")
 
 
 def test_another_python_says_which_one_is_needed() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import sys
 import time
 from pathlib import Path
@@ -167,6 +166,8 @@ class SlurmJob:
             return f"<SlurmJob {self._folder}: {error}>"
 
     def _repr_html_(self) -> str:
+        import html  # noqa: PLC0415  # notebooks alone need it
+
         return f"<b>{html.escape(self.name)}</b>: {html.escape(repr(self))}"
 
     def _latest_run(self) -> RunView:

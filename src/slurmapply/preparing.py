@@ -14,7 +14,6 @@ import socket
 import sys
 import time
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ from slurmapply.resources import render_script, sbatch_options
 from slurmapply.rows import ITEM, encode_blocks, encode_index, index_entry
 from slurmapply.schedulers.base import Request
 from slurmapply.shipping import ship
+from slurmapply.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -371,9 +371,7 @@ def _versions() -> dict[str, str]:
     usual = ("cloudpickle", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn", "torch")
     loaded = {name: sys.modules[name] for name in usual if name in sys.modules}
     found = {name: getattr(module, "__version__", "") for name, module in loaded.items()}
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        found["slurmapply"] = metadata.version("slurmapply")
-    return {name: str(version) for name, version in found.items()}
+    return {name: str(version) for name, version in found.items()} | {"slurmapply": VERSION}
 
 
 def _user() -> str:

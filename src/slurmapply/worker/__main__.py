@@ -162,13 +162,8 @@ def _assignments(
 
 
 def _preparation(disk: FolderDisk, asked: dict[str, Any]) -> Callable[[], None]:
-    """Make what loads the workers' modules before they are forked, once for all of them.
-
-    A function that was pickled by value names cloudpickle at its very beginning.
-    """
-    file = disk.open(jobfolder.function_files(asked)[0])
-    with file or contextlib.nullcontext() as content:
-        by_value = content is not None and b"cloudpickle" in content.read(_BEGINNING)
+    """Make what loads the workers' modules before they are forked, once for all of them."""
+    by_value = _is_by_value(disk, jobfolder.function_files(asked)[0])
 
     def prepare() -> None:
         import slurmapply.worker.process  # noqa: F401, PLC0415
@@ -177,6 +172,17 @@ def _preparation(disk: FolderDisk, asked: dict[str, Any]) -> Callable[[], None]:
             import cloudpickle  # noqa: F401, PLC0415
 
     return prepare
+
+
+def _is_by_value(disk: FolderDisk, function: str) -> bool:
+    """Whether a function needs cloudpickle: one that was pickled by value names it at once."""
+    # What is wrong with the file, the worker that loads it will say.
+    with contextlib.suppress(OSError):
+        file = disk.open(function)
+        if file is not None:
+            with file:
+                return b"cloudpickle" in file.read(_BEGINNING)
+    return False
 
 
 def _history(disk: FolderDisk, job: dict[str, Any], run: Run) -> dict[int, Past]:
