@@ -704,8 +704,8 @@ def test_rows_that_are_not_ok_are_found_quickly() -> None:
     builder = FrameBuilder(UUID)
     survey = Survey(lab.disk, UUID.hex(), 300_000)
     for row in range(300_000):
-        builder.rows.append((row, 1, KIND_INT, 0, 1, *Measures(), row))
-    builder.rows[277_777] = (277_777, 2, KIND_INT, 0, 1, *Measures(), 0)
+        builder.add(row, 1, KIND_INT, row, Measures())
+    builder.columns["status"][277_777] = 2
     builder.causes.append("ValueError")
     with lab.disk.create("run_0/outcomes_0_0_0_ab.rec") as file:
         write_all(file.fileno(), builder.take())

@@ -61,17 +61,13 @@ class Call(NamedTuple):
         numbers
             The rows.
         """
-        for left in numbers:
-            while left:
-                block = rows.block(left.start)
-                here = left[: block.numbers.stop - left.start]
-                left = left[len(here) :]
-                order = self._by_position(block.names)
-                if block.is_plain and order:
-                    yield from zip(block.cells(order, here), itertools.repeat(self.more_args))
-                    continue
-                for number in here:
-                    yield self._bound(block.arguments(number))
+        for block, here in rows.blocks(numbers):
+            order = self._by_position(block.names)
+            if block.is_plain and order:
+                yield from zip(block.cells(order, here), itertools.repeat(self.more_args))
+                continue
+            for number in here:
+                yield self._bound(block.arguments(number))
 
     def _by_position(self, names: list[str]) -> Sequence[str]:
         """Give the order in which columns may go by position, empty when they may not.

@@ -271,6 +271,16 @@ class RowReader:
         """Give the named arguments of one row, objects as fresh copies."""
         return self.block(number).arguments(number)
 
+    def blocks(self, ranges: Iterable[range]) -> Iterator[tuple[Block, range]]:
+        """Cut ranges of rows where blocks end; gives the block of each piece with it."""
+        for numbers in ranges:
+            start = numbers.start
+            while start < numbers.stop:
+                block = self.block(start)
+                stop = min(numbers.stop, block.numbers.stop)
+                yield block, range(start, stop)
+                start = stop
+
     def block(self, number: int) -> Block:
         """Give the block that holds a row; the last one is kept."""
         if self._loaded is None or number not in self._loaded.numbers:

@@ -89,7 +89,7 @@ class _Text(io.TextIOWrapper):
         self._console.used = True
         return super().write(text)
 
-    def detach(self) -> io.BufferedIOBase:
+    def detach(self) -> Any:
         self._console.used = True
         return super().detach()
 

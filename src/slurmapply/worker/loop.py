@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 #: Rows that were worked on for longer than this are written; so much is lost with a process.
 WRITE_AFTER = 0.01
-#: The clock of CPU seconds is read at the end of rows, and so often at most: it takes a system call.
-#: After shorter rows nobody looks whether descriptor 2 is in its place either.
+#: The clocks are looked at so often at most: that of CPU seconds takes a system call. After shorter
+#: rows nobody looks whether descriptors 1 and 2 are in their places either.
 _LOOK_AFTER = 0.001
 _UNTIL_KILLED = 10.0
 
