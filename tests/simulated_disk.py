@@ -556,8 +556,8 @@ class Simulation:
         for folder in (jobfolder.run_folder(run), jobfolder.claims(run)):
             self.disk.make_folder(folder)
         self.disk.publish(jobfolder.run_json(run), jobfolder.encode_json(self.scenario.asked()))
-        if self.scenario.costs:
-            self.disk.publish(jobfolder.ROWS_ORDER, self.scenario.rows_order())
+        if self.scenario.costs and not run:
+            self.disk.append(jobfolder.ROWS_ORDER, self.scenario.rows_order())
         self.current = current
 
     def _submit(self, run: int, submission: str, tasks: Any) -> None:
@@ -894,6 +894,7 @@ class TaskLoop:
 
     def run(self) -> str:
         """Run rows until there are none left for this task; says how it ended."""
+        self._ask_first()
         # Before the record: others may read it before the call that writes it comes back.
         self.started = True
         self._record.start(self._run.processes)
@@ -918,6 +919,11 @@ class TaskLoop:
         self._record.finish(self.stop or "done")
         self.ended = True
         return self.stop or "done"
+
+    def _ask_first(self) -> None:
+        """Claim rows before the record is written, as `Supervisor.run` does."""
+        if not self._actor.signalled:
+            self._refill()
 
     def _hire(self, number: int) -> _Worker:
         name = self._actor.life.outcomes(self._run.number, str(number))

@@ -43,6 +43,9 @@ class Disk(Protocol):
     def link(self, source: str, name: str) -> bool:
         """Give a file a second name; False when that name is another file's."""
 
+    def forget(self, source: str, name: str) -> None:
+        """Drop the first name of a file that has another, unless that is a soft link to it."""
+
     def append(self, name: str, data: bytes) -> None:
         """Append to a file of one's own, and sync it."""
 
@@ -210,9 +213,16 @@ class FolderDisk:
         try:
             won = self.link(beside, name)
         finally:
-            if not (won and self._is_symlink(name)):
-                os.unlink(beside, dir_fd=self._folder)
+            if won:
+                self.forget(beside, name)
+            else:
+                self.remove(beside)
         return won
+
+    def forget(self, source: str, name: str) -> None:
+        """Drop the first name of a file that has another, unless that is a soft link to it."""
+        if not self._is_symlink(name):
+            self.remove(source)
 
     def link(self, source: str, name: str) -> bool:
         """Give a file a second name; False when that name is another file's.

@@ -104,8 +104,8 @@ class Life(NamedTuple):
     life: int
 
     def token(self, run: int) -> str:
-        """Name the file that this life links to what it claims."""
-        return f"run_{run}/claims/token_{self.submission}_{self.task}_{self.life}"
+        """Name the file that this life links to what it claims, different at each call."""
+        return f"run_{run}/claims/token_{self.submission}_{self.task}_{self.life}_{random_hex()}"
 
     def record(self, run: int) -> str:
         """Name this life's own record."""

@@ -40,8 +40,8 @@ sys.exit(main(sys.argv[1:]))
 
 #: What every node loads; a test holds that it is all of it.
 _ON_NODES = (
-    "__init__", "call", "choice", "chunks", "disk", "errors", "jobfolder", "outcome", "pickles",
-    "records", "rows", "seeds", "states", "survey", "worker/",
+    "__init__", "call", "choice", "chunks", "disk", "errors", "jobfolder", "order", "outcome",
+    "pickles", "records", "rows", "seeds", "states", "survey", "worker/",
 )  # fmt: skip
 
 

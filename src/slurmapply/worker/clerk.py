@@ -253,7 +253,13 @@ class Desk:
         _say(text)
 
     def do_finish(self, reason: str) -> dict[str, Any]:
-        """Write the last record, with the size of each outcomes file, by which readers know."""
+        """Write the last record, with the size of each outcomes file, by which readers know.
+
+        Most rows print nothing, and a file is a file to those who count them.
+        """
+        for console in {jobfolder.console_of(name) for name in self._all_outcomes()}:
+            if not self._length(console):
+                self._disk.remove(console)
         self._record.finish(reason, {
             name.rpartition("/")[2]: self._length(name) for name in self._all_outcomes()
         })  # fmt: skip

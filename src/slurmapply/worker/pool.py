@@ -70,12 +70,12 @@ class Pool:
         return seconds / rows if rows else None
 
     @property
-    def seconds_left(self) -> float:
-        """For how long what is left keeps all workers busy, as far as that is known."""
-        if not self._size:
-            return 0.0
+    def lasts(self) -> float:
+        """In how many seconds a worker will find nothing here, as far as that can be known."""
         row_seconds = self.row_seconds
-        return math.inf if row_seconds is None else self._size * row_seconds / self._workers
+        if row_seconds is None:
+            return math.inf
+        return (self._size + 1) * row_seconds / self._workers
 
     @property
     def has_lonely(self) -> bool:

@@ -97,6 +97,7 @@ class Supervisor:
         self._deadlines = Deadlines(run.row_timeout)
         self._losses = Losses(run, self._pool, self._brake, task_time.limit)
         self._signalled = ""
+        self._signal_came = False
         self._supply = Supply()
         # How it ends.
         self._stop: str | None = None
@@ -120,12 +121,13 @@ class Supervisor:
         self._listen()
         self._clerk = self._hire_clerk()
         size, limit = self._crew.size, self._time.limit
-        self._clerk.ask("start", workers=size, limit=limit, pid=os.getpid())
         if stop:
             self._note_signal(signal.Signals[f"SIG{stop.removeprefix('SIG')}"], None)
         else:
+            # Before the record: to write that takes the disk as long as to fork the workers.
             self._ask_for_more(time.monotonic())
-            self._prepare()
+        self._clerk.ask("start", workers=size, limit=limit, pid=os.getpid())
+        self._prepare()
         adopt_orphans()
         while not self._over():
             self._wait()
@@ -154,6 +156,7 @@ class Supervisor:
         """Wait for reports, replies, ends of workers and signals, or until something is due."""
         for key, _ in self._selector.select(timeout=self._pause(time.monotonic())):
             if key.data is None:
+                self._signal_came = True
                 with contextlib.suppress(BlockingIOError):
                     os.read(key.fd, 4096)
             elif key.data is self._clerk:
@@ -178,8 +181,8 @@ class Supervisor:
         return max(_SOON, min(due))
 
     def _look_after(self, now: float) -> None:
-        for worker, status in self._crew.dead():
-            self._bury(worker, status)
+        if self._signal_came:
+            self._bury_dead()
         self._deadlines.enforce(self._crew, now)
         self._long_rows.watch(self._crew, self._clerk, now)
         self._obey_signals()
@@ -325,6 +328,11 @@ class Supervisor:
 
     # -- what befalls workers --------------------------------------------------------------
 
+    def _bury_dead(self) -> None:
+        self._signal_came = False
+        for worker, status in self._crew.dead():
+            self._bury(worker, status)
+
     def _bury(self, worker: Worker, status: int) -> None:
         """Settle the row that a dead worker was on, put its others back."""
         for report in self._crew.last_reports(worker):
@@ -419,8 +427,7 @@ class Supervisor:
         self._crew.dismiss()
         while self._crew.workers and not self._time.is_up:
             self._wait()
-            for worker, status in self._crew.dead():
-                self._bury(worker, status)
+            self._bury_dead()
         self._clerk.ask("finish", reason=self._stop or "done")
         while not (self._finished or self._time.is_up):
             self._wait()

@@ -57,10 +57,9 @@ class Supply:
     def is_due(self, pool: Pool) -> bool:
         """Whether to ask while all workers still have rows, so that none of them has to wait.
 
-        Only where rows are quick: a row that waits here behind a long one could run elsewhere.
+        No sooner: rows that wait here could run elsewhere.
         """
-        quick = (pool.row_seconds or math.inf) < self._lead
-        return quick and pool.seconds_left < self._lead
+        return pool.lasts < self._lead
 
     def may_ask(self, now: float) -> bool:
         """Whether to look for more rows now.
