@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from slurmapply.cells import narwhal
 from slurmapply.columns import arrow_array, faithful_series, polars_series, typed_series
+from slurmapply.numeric import NumberColumn
 from slurmapply.rows import ABSENT
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class PolarsFrames:
         import polars as pl  # noqa: PLC0415
 
         series = [
-            polars_series(name, cells) if isinstance(cells, list) else cells.alias(name)
+            cells.alias(name) if isinstance(cells, pl.Series) else polars_series(name, cells)
             for name, cells in columns.items()
         ]
         return frame.hstack(series) if frame.width else pl.DataFrame(series)
@@ -182,7 +183,7 @@ def _given(cells: list[Any]) -> list[Any]:
 
 
 def _as_series(cells: Any) -> Any:
-    return typed_series(cells) if isinstance(cells, list) else cells
+    return typed_series(cells) if isinstance(cells, (list, NumberColumn)) else cells
 
 
 def _nullable(dtype: Any) -> str | None:
