@@ -4,7 +4,9 @@
 a node loads only the blocks that it works on. A block is a pickle of plain containers::
 
     {"rows": 2,
-     "columns": [("depth", "plain", [1, 2]),                   cells that cannot be changed in place
+     "columns": [("depth", "plain", [1, 2]),                   cells that cannot be changed in place:
+                                                               a list, or an array of the standard
+                                                               library for many ints or floats
                  ("model", "objects", [(pickle, buffers), None])]}  all others, a fresh copy for
                                                   each row; None: not given, f's default holds
 """
@@ -16,6 +18,7 @@ import itertools
 import json
 import pickle
 import zlib
+from array import array
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -155,7 +158,7 @@ def encode_blocks(
         stored = [
             (name, "objects", objects[name])
             if name in mixed
-            else (name, "plain", list(cells[start:stop]))
+            else (name, "plain", cells[start:stop])
             for name, cells in columns.items()
         ]
         yield start, pickle.dumps({"rows": stop - start, "columns": stored}, PROTOCOL)
@@ -163,13 +166,15 @@ def encode_blocks(
 
 
 def _all_plain(cells: Sequence[Any]) -> bool:
-    return all(_is_plain(kind) for kind in set(map(type, cells)))
+    return isinstance(cells, array) or all(_is_plain(kind) for kind in set(map(type, cells)))
 
 
 def _encode_objects(
     columns: Mapping[str, Sequence[Any]], names: set[str], rows: range, writer: ObjectWriter
 ) -> tuple[dict[str, list[Any]], int]:
     objects: dict[str, list[Any]] = {name: [] for name in columns if name in names}
+    if not objects:
+        return objects, rows.stop
     # One object in many rows is pickled once; the rows keep it alive, so its id stays its own.
     seen: dict[int, tuple[bytes, tuple[BufferPlace, ...]] | None] = {id(ABSENT): None}
     size = 0
