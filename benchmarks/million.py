@@ -24,6 +24,23 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+
+from slurmapply import RowStatus, SlurmJob, slurm_apply
+from slurmapply.disk import FolderDisk
+from slurmapply.jobfolder import Life, read_job
+from slurmapply.outcome import (
+    KIND_FLOAT,
+    KIND_INT,
+    KIND_PICKLE,
+    Failure,
+    FrameBuilder,
+    Measures,
+)
+from slurmapply.records import TaskRecord
+from slurmapply.survey import Survey
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -47,9 +64,6 @@ VALUES: dict[str, Callable[[int], Any]] = {
 
 def parameters(rows: int) -> Any:
     """Give the table of parameters."""
-    import numpy as np
-    import pandas as pd
-
     numbers = np.arange(rows)
     return pd.DataFrame({"a": numbers, "b": 2 * numbers})
 
@@ -59,8 +73,6 @@ def parameters(rows: int) -> Any:
 
 def make_job(folder: Path, rows: int, values: str, failing: int) -> None:
     """Prepare a job and write the outcomes of its rows; so many of them fail, evenly spread."""
-    from slurmapply import slurm_apply
-
     with contextlib.redirect_stdout(io.StringIO()):
         job = slurm_apply(
             add, parameters(rows), nodes=TASKS, cpus_per_node=WORKERS, jobs_folder=folder,
@@ -71,13 +83,13 @@ def make_job(folder: Path, rows: int, values: str, failing: int) -> None:
 
 def add_retry(folder: Path, done: float) -> None:
     """Add a run of all rows that are not ok, so many of which have ended."""
-    from slurmapply import SlurmJob
-    from slurmapply.disk import FolderDisk
-
-    job = SlurmJob(folder / f"_slurmapply_{NAME}")
-    bad = job._follower.look() and job._follower.outcomes.not_ok()
+    job = _job(folder)
     disk = FolderDisk(job.folder)
-    asked = json.loads((job.folder / "run_0/run.json").read_bytes()) | {"run": 1, "rule": "left"}
+    survey = Survey(disk, read_job(disk)["uuid"], len(job))
+    survey.update([0])
+    bad = survey.outcomes.not_ok()
+    asked = json.loads((job.folder / "run_0/run.json").read_bytes())
+    asked |= {"run": 1, "rule": "left"}
     disk.make_folder("run_1")
     disk.write("run_1/run.json", json.dumps(asked).encode())
     ranges = [[row, row + 1] for row in bad]
@@ -88,12 +100,8 @@ def add_retry(folder: Path, done: float) -> None:
 def _write_run(
     job: Any, run: int, rows: Any, values: str, each: int, *, ended: bool = True
 ) -> None:
-    from slurmapply.disk import FolderDisk
-    from slurmapply.jobfolder import Life
-    from slurmapply.records import TaskRecord
-
     disk = FolderDisk(job.folder)
-    uuid = bytes.fromhex(job._content["uuid"])
+    uuid = bytes.fromhex(read_job(disk)["uuid"])
     submission = {"kind": "local", "job_id": f"bench{run}", "host": "elsewhere"}
     disk.write(f"run_{run}/submission", json.dumps(submission).encode())
     record = TaskRecord(disk, run, Life(f"bench{run}", 0, 0))
@@ -110,16 +118,6 @@ def _write_run(
 
 
 def _frame(uuid: bytes, rows: Any, run: int, values: str, each: int) -> bytes:
-    from slurmapply.outcome import (
-        KIND_FLOAT,
-        KIND_INT,
-        KIND_PICKLE,
-        Failure,
-        FrameBuilder,
-        Measures,
-    )
-    from slurmapply.states import RowStatus
-
     kind = {"int": KIND_INT, "float": KIND_FLOAT, "dict": KIND_PICKLE}[values]
     failure = Failure("ValueError", "no", "Traceback (most recent call last):\n  ...", "f.py:3")
     builder = FrameBuilder(uuid)
@@ -151,16 +149,17 @@ def memory() -> float:
     return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _job(folder: Path) -> Any:
-    from slurmapply import SlurmJob
-
+def _job(folder: Path) -> SlurmJob:
     return SlurmJob(folder / f"_slurmapply_{NAME}")
+
+
+def _check(found: int, rows: int) -> None:
+    if found != rows:
+        raise SystemExit(f"{found} rows instead of {rows}")
 
 
 def submission(folder: Path, rows: int) -> dict[str, float]:
     """Write a job folder (what sbatch takes is not ours)."""
-    from slurmapply import slurm_apply
-
     params = parameters(rows)
     found: dict[str, float] = {}
     with contextlib.redirect_stdout(io.StringIO()):
@@ -180,7 +179,7 @@ def status(folder: Path, rows: int) -> dict[str, float]:
         job.status()
     with timed(found, "status printed"):
         str(job.status())
-    assert sum(counts.values()) == rows
+    _check(sum(counts.values()), rows)
     return found
 
 
@@ -191,14 +190,12 @@ def results(folder: Path, rows: int) -> dict[str, float]:
     found: dict[str, float] = {}
     with timed(found, "results"):
         values = job.results(errors="keep")
-    assert len(values) == rows
+    _check(len(values), rows)
     return found
 
 
 def table(folder: Path, rows: int) -> dict[str, float]:
     """Make a table after a look."""
-    import pandas as pd  # noqa: F401  # a session has it loaded
-
     job = _job(folder)
     job.status()
     found: dict[str, float] = {}
@@ -209,7 +206,7 @@ def table(folder: Path, rows: int) -> dict[str, float]:
         job.table(errors="keep") if failing else job.table()
     with timed(found, "table, details"):
         job.table(errors="keep", details=True)
-    assert len(made) == rows
+    _check(len(made), rows)
     return found
 
 
@@ -220,14 +217,13 @@ def snapshots(folder: Path, rows: int) -> dict[str, float]:
     with timed(found, "first snapshot"):
         job.results(wait=False, errors="keep")
     with timed(found, "next snapshot"):
-        assert len(job.results(wait=False, errors="keep")) == rows
+        values = job.results(wait=False, errors="keep")
+    _check(len(values), rows)
     return found
 
 
 def peak(folder: Path, rows: int) -> dict[str, float]:
     """Measure the memory of a session that prepares a job, and then makes the table of one."""
-    from slurmapply import slurm_apply
-
     with contextlib.redirect_stdout(io.StringIO()):
         warm = slurm_apply(add, parameters(8), jobs_folder=folder, backend="inline")
         warm.table()
@@ -236,8 +232,8 @@ def peak(folder: Path, rows: int) -> dict[str, float]:
         slurm_apply(add, params, jobs_folder=folder, backend="local", submit=False)
         submitted = memory()
         job = _job(folder)
-        made = job.wait().table(errors="keep")
-    assert len(made) == rows
+        made = job.wait().table()
+    _check(len(made), rows)
     return {
         "bytes per row, submission": (submitted - before) / rows,
         "bytes per row, with the table": (memory() - before) / rows,
@@ -281,7 +277,7 @@ def main() -> None:
             add_retry(Path(name), given.retried)
         for step in given.steps:
             for what, figure in measured(step, Path(name), given.rows, given.times).items():
-                print(f"{what:32}{figure:10.3f}" if figure < 10 else f"{what:32}{figure:10.0f}")
+                print(f"{what:32}{figure:12.3f}")
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def _as_numpy(column: Any) -> Any:
     if numpy and isinstance(column, numpy.ndarray):
         return column
     if pandas and isinstance(column, (pandas.Series, pandas.Index)):
-        return column.to_numpy() if isinstance(column.dtype, numpy.dtype) else None
+        return column.to_numpy() if numpy and isinstance(column.dtype, numpy.dtype) else None
     if polars and isinstance(column, polars.Series):
         whole = column.dtype.is_numeric() and not column.null_count()
         return column.to_numpy() if whole else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from slurmapply.advice import MEND, raised
 from slurmapply.errors import FormatError, RowError, RowsFailedError
-from slurmapply.gathering import failed_rows, gathered_hosts, gathered_measures
+from slurmapply.gathering import failed_rows, gathered_hosts, gathered_measures, row_numbers
 from slurmapply.inputs import Params
 from slurmapply.leftovers import Leftovers
 from slurmapply.outcome import Failure
@@ -241,13 +241,20 @@ class Collector:
             extra |= self._detail_columns()
         return results_table(params if with_params else None, values, extra=extra, like=like)
 
+    def statuses(self, state: JobState) -> list[tuple[str, str]]:
+        """Give status and cause of each row."""
+        return list(zip(self._words(state), self._causes(state), strict=True))
+
     def _status_columns(self, state: JobState, unread: Mapping[int, RowError]) -> dict[str, Any]:
-        words = {code: str(status) for code, status in WORDS.items()}
-        statuses = list(map(words.__getitem__, self._follower.status_codes(state)))
-        causes = self._causes(state)
+        statuses, causes = self._words(state), self._causes(state)
         for row, error in unread.items():
             causes[row] = error.cause
-        return {"row_number": [*range(len(causes))], "row_status": statuses, "row_cause": causes}
+        numbers = row_numbers(self._job["rows"])
+        return {"row_number": numbers, "row_status": statuses, "row_cause": causes}
+
+    def _words(self, state: JobState) -> list[str]:
+        words = {code: str(status) for code, status in WORDS.items()}
+        return list(map(words.__getitem__, self._follower.status_codes(state)))
 
     def _causes(self, state: JobState) -> list[str]:
         """Give the cause of each row, empty where there is none."""

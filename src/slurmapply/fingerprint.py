@@ -124,9 +124,10 @@ def _told(cells: Sequence[Any]) -> Any:
 def _as_array(cells: Sequence[Any]) -> array[Any] | None:
     if isinstance(cells, array):
         return cells
-    kinds = set(map(type, cells)) if len(cells) >= MANY else ()
-    code = {int: "q", float: "d"}.get(*kinds) if len(kinds) == 1 else None
+    kinds = set(map(type, cells)) if len(cells) >= MANY else set()
     try:
-        return array(code, cells) if code else None
+        if kinds == {int}:
+            return array("q", cells)
+        return array("d", cells) if kinds == {float} else None
     except OverflowError:
         return None

@@ -16,6 +16,7 @@ from slurmapply.rows import ABSENT
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from slurmapply.cells import Cells
     from slurmapply.inputs import Params
 
 
@@ -178,7 +179,7 @@ class ArrowFrames:
         return None
 
 
-def _given(cells: list[Any]) -> list[Any]:
+def _given(cells: Cells) -> list[Any]:
     return [None if cell is ABSENT else cell for cell in cells]
 
 

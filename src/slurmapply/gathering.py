@@ -119,6 +119,13 @@ def gathered_hosts(outcomes: Outcomes, host_of: Callable[[Frame], str | None]) -
     return hosts
 
 
+def row_numbers(rows: int) -> NumberColumn | list[int]:
+    """Give the numbers of all rows."""
+    import numpy as np  # noqa: PLC0415
+
+    return NumberColumn(np.arange(rows), np.zeros(rows, bool)) if rows else []
+
+
 def failed_rows(
     outcomes: Outcomes, read: Callable[[Frame], FrameValues]
 ) -> Iterator[tuple[int, str]]:

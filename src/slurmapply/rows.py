@@ -4,9 +4,8 @@
 a node loads only the blocks that it works on. A block is a pickle of plain containers::
 
     {"rows": 2,
-     "columns": [("depth", "plain", [1, 2]),                   cells that cannot be changed in place:
-                                                               a list, or an array of the standard
-                                                               library for many ints or floats
+     "columns": [("depth", "plain", [1, 2]),                   cells that cannot be changed in
+                                                  place; many ints or floats are an `array`
                  ("model", "objects", [(pickle, buffers), None])]}  all others, a fresh copy for
                                                   each row; None: not given, f's default holds
 """
@@ -244,6 +243,18 @@ class RowReader:
             )
         self._columns = pickle.loads(data)["columns"]
         self._loaded, self._first = which, first
+
+    def blocks(self) -> Iterator[dict[str, Sequence[Any]]]:
+        """Give the cells of one block after another, `ABSENT` where a row was not given one."""
+        for first in self._firsts:
+            self._load(first)
+            yield {
+                name: cells if kind == "plain" else list(map(self._cell, cells))
+                for name, kind, cells in self._columns
+            }
+
+    def _cell(self, stored: Any) -> Any:
+        return ABSENT if stored is None else self._buffers.load(*stored)
 
     def arguments(self, number: int) -> dict[str, Any]:
         """Give the named arguments of one row, objects as fresh copies."""

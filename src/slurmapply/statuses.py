@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from itertools import compress
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from slurmapply.rows import RowNumbers
 from slurmapply.states import (
     OK_CODE,
     OVER,
+    SETTLED,
     STATUS_CODES,
     STATUS_OF_CODE,
     JobState,
@@ -17,7 +19,7 @@ from slurmapply.states import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from slurmapply.choice import Outcomes
     from slurmapply.runview import RunView
@@ -144,6 +146,37 @@ class Statuses:
         outside = compress(range(len(codes)), codes.translate(failed))
         counted.update(map(self._outcomes.key, outside))
         return counted
+
+
+class EndedRows:
+    """Tells which rows have ended since the last look, each of them once.
+
+    Parameters
+    ----------
+    rows
+        Number of rows of the job.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._told = bytearray(rows)
+        self._seen = b""
+
+    def new(self, codes: bytes, state: JobState) -> Iterator[int]:
+        """Give the rows that were not given yet, in order.
+
+        Parameters
+        ----------
+        codes, state
+            A code for each row's status, the job's state; when it is over, all rows have ended.
+        """
+        if codes == self._seen and state not in OVER:
+            return
+        self._seen = codes
+        known = range(256) if state in OVER else {_CODES[status] for status in SETTLED}
+        ended = codes.translate(bytes(code in known for code in range(256)))
+        for row in compress(range(len(codes)), map(operator.gt, ended, bytes(self._told))):
+            self._told[row] = 1
+            yield row
 
 
 def _missing_word(run: RunView, state: JobState) -> RowStatus:
