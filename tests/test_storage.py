@@ -20,7 +20,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-
 from slurmapply import chunks, jobfolder, slurm_apply
 from slurmapply.buffers import BufferWriter
 from slurmapply.disk import FolderDisk

@@ -18,7 +18,6 @@ from slurmapply.inputs import Params, read_items, read_params
 from slurmapply.job import SlurmJob
 from slurmapply.preparing import RunPlan, Work, write_job
 from slurmapply.resources import check_resources
-from slurmapply.rows import ABSENT
 from slurmapply.schedulers.script import default_template as _template_text
 from slurmapply.settings import load_defaults, merge_slurm_options
 from slurmapply.shipping import WORTH_SAYING, caller_outside, find_globals, large_parts
@@ -269,8 +268,8 @@ def slurm_apply(
     arguments = _checked_mapping(more_args, "more_args")
     _check_function(f, params)
     rows = read_params(params)
-    absent = {name for name, cells in rows.columns.items() if any(c is ABSENT for c in cells)}
     if rows.columns or rows.length:  # an empty list lacks nothing
+        absent = rows.sometimes_absent
         check_call(f, list(rows.columns), sometimes_absent=absent, more_args=arguments)
     return _make("apply", f, rows, given)
 

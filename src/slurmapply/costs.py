@@ -42,7 +42,7 @@ def read_costs(cost: Any, rows: Params | Items) -> list[float] | None:
     return [_number(cell, row) for row, cell in enumerate(cells)]
 
 
-def _column(name: str, rows: Params | Items) -> list[Any]:
+def _column(name: str, rows: Params | Items) -> Sequence[Any]:
     if not isinstance(rows, Params):
         raise _refusal(
             f"items have no column {name!r}: give one number for each item, as [len(item) for item "
@@ -55,7 +55,7 @@ def _column(name: str, rows: Params | Items) -> list[Any]:
     return rows.columns[name]
 
 
-def _cells(cost: Any) -> list[Any]:
+def _cells(cost: Any) -> Sequence[Any]:
     single = not isinstance(cost, Iterable) or getattr(cost, "ndim", 1) != 1
     unordered = isinstance(cost, (bytes, Mapping, set, frozenset)) or is_frame(cost)
     if single or unordered:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import types
+from array import array
 from typing import TYPE_CHECKING, Any
 
+from slurmapply.cells import MANY
 from slurmapply.pickles import ObjectWriter
 
 if TYPE_CHECKING:
@@ -109,6 +111,26 @@ def of_work(
     """Digest the three things by which two jobs are the same."""
     return {
         "function": of_function(function),
-        "parameters": of_value({name: list(cells) for name, cells in columns.items()}),
+        "parameters": of_value({name: _told(cells) for name, cells in columns.items()}),
         "arguments": of_value([dict(more_args), dict(global_objects)]),
     }
+
+
+def _told(cells: Sequence[Any]) -> Any:
+    """Give what stands for a column: its cells, or a digest of many numbers."""
+    numbers = _as_array(cells)
+    if numbers is None:
+        return list(cells)
+    return numbers.typecode, hashlib.sha256(numbers).hexdigest()
+
+
+def _as_array(cells: Sequence[Any]) -> array[Any] | None:
+    if isinstance(cells, array):
+        return cells
+    kinds = set(map(type, cells)) if len(cells) >= MANY else set()
+    try:
+        if kinds == {int}:
+            return array("q", cells)
+        return array("d", cells) if kinds == {float} else None
+    except OverflowError:
+        return None

@@ -4,7 +4,8 @@
 a node loads only the blocks that it works on. A block is a pickle of plain containers::
 
     {"rows": 2,
-     "columns": [("depth", "plain", [1, 2]),                   cells that cannot be changed in place
+     "columns": [("depth", "plain", [1, 2]),                   cells that cannot be changed in
+                                                  place; many ints or floats are an `array`
                  ("model", "objects", [(pickle, buffers), None])]}  all others, a fresh copy for
                                                   each row; None: not given, f's default holds
 """
@@ -16,6 +17,7 @@ import itertools
 import json
 import pickle
 import zlib
+from array import array
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -170,7 +172,7 @@ def encode_blocks(
         stored = [
             (name, "objects", objects[name])
             if name in mixed
-            else (name, "plain", list(cells[start:stop]))
+            else (name, "plain", cells[start:stop])
             for name, cells in columns.items()
         ]
         yield start, pickle.dumps({"rows": stop - start, "columns": stored}, PROTOCOL)
@@ -178,13 +180,15 @@ def encode_blocks(
 
 
 def _all_plain(cells: Sequence[Any]) -> bool:
-    return all(_is_plain(kind) for kind in set(map(type, cells)))
+    return isinstance(cells, array) or all(_is_plain(kind) for kind in set(map(type, cells)))
 
 
 def _encode_objects(
     columns: Mapping[str, Sequence[Any]], names: set[str], rows: range, writer: ObjectWriter
 ) -> tuple[dict[str, list[Any]], int]:
     objects: dict[str, list[Any]] = {name: [] for name in columns if name in names}
+    if not objects:
+        return objects, rows.stop
     # One object in many rows is pickled once; the rows keep it alive, so its id stays its own.
     seen: dict[int, tuple[bytes, tuple[BufferPlace, ...]] | None] = {id(ABSENT): None}
     size = 0
@@ -217,7 +221,7 @@ class Block:
 
     def __init__(self, first: int, content: Mapping[str, Any], buffers: BufferReader) -> None:
         self.numbers = range(first, first + content["rows"])
-        self._columns: list[tuple[str, str, list[Any]]] = content["columns"]
+        self._columns: list[tuple[str, str, Sequence[Any]]] = content["columns"]
         self._buffers = buffers
         self.names = [name for name, _, _ in self._columns]
         self.is_plain = all(kind == "plain" for _, kind, _ in self._columns)
@@ -233,6 +237,16 @@ class Block:
             elif cell is not None:
                 arguments[name] = self._buffers.load(*cell)
         return arguments
+
+    def columns(self) -> dict[str, Sequence[Any]]:
+        """Give the cells of all columns, `ABSENT` where a row was not given one."""
+        return {
+            name: cells if kind == "plain" else list(map(self._cell, cells))
+            for name, kind, cells in self._columns
+        }
+
+    def _cell(self, stored: Any) -> Any:
+        return ABSENT if stored is None else self._buffers.load(*stored)
 
     def cells(self, names: Sequence[str], numbers: range) -> Iterator[tuple[Any, ...]]:
         """Give the cells of plain columns, in this order, one row after another."""
@@ -299,6 +313,10 @@ class RowReader:
                 "checksum is wrong. Submit the job again."
             )
         return Block(first, pickle.loads(data), self._buffers)
+
+    def all_blocks(self) -> Iterator[Block]:
+        """Give one block after another."""
+        return map(self.block, self._firsts)
 
 
 def open_rows(disk: FolderDisk) -> RowReader:
