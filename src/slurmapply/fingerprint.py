@@ -6,7 +6,7 @@ import hashlib
 import types
 from typing import TYPE_CHECKING, Any
 
-from slurmapply.pickles import ObjectWriter
+from slurmapply.pickling import ObjectWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
