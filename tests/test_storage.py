@@ -26,7 +26,8 @@ from slurmapply.disk import FolderDisk
 from slurmapply.errors import FormatError, JobFolderError, UntrustedFolderError
 from slurmapply.fingerprint import of_function
 from slurmapply.packing import pack_worker
-from slurmapply.pickles import LARGE, BufferReader, ObjectWriter
+from slurmapply.pickles import LARGE, BufferReader
+from slurmapply.pickling import ObjectWriter
 from slurmapply.rows import ABSENT, RowReader, encode_blocks, encode_index, index_entry
 from slurmapply.worker.bundle import Bundle
 

@@ -132,8 +132,8 @@ def check_room(file: int, size: int) -> None:
     if found.f_blocks and size > free:  # some do not know their size, and say 0
         raise DataFileError(
             errno.ENOSPC,
-            f"{in_units(size)} of data are to be copied there, and {in_units(free)} are free; "
-            "none of it was copied",
+            f"{os.strerror(errno.ENOSPC)}: {in_units(size)} of data are to be copied there, and "
+            f"{in_units(free)} are free (none of it was copied)",
         )
 
 

@@ -13,6 +13,8 @@ from slurmapply.inputs import Params
 from slurmapply.wording import described, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from slurmapply.inputs import Items
 
 

@@ -8,7 +8,7 @@ from array import array
 from typing import TYPE_CHECKING, Any
 
 from slurmapply.cells import MANY
-from slurmapply.pickles import ObjectWriter
+from slurmapply.pickling import ObjectWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -24,7 +24,8 @@ from slurmapply.disk import FolderDisk, write_all
 from slurmapply.errors import InvalidArgumentError, JobExistsError, JobFolderError
 from slurmapply.order import encode_order
 from slurmapply.packing import pack_worker
-from slurmapply.pickles import PROTOCOL, ObjectWriter, Stored
+from slurmapply.pickles import PROTOCOL, Stored
+from slurmapply.pickling import ObjectWriter
 from slurmapply.resources import render_script, sbatch_options
 from slurmapply.rows import ITEM, encode_blocks, encode_index, index_entry
 from slurmapply.schedulers.base import Request

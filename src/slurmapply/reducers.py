@@ -185,7 +185,7 @@ def _arrow_of(frame: Any) -> Any:
         return None
     try:
         table = frame.to_arrow(compat_level=pl.CompatLevel.newest())
-        views = frame.height * frame.width * _VIEW
+        views = "".join(map(str, table.schema.types)).count("_view") * frame.height * _VIEW
         if table.nbytes > _SLACK * (size + views) + LARGE:
             # Text of a slice is part of the whole's text, which newer Arrow sends along.
             table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from slurmapply.disk import FolderDisk
-    from slurmapply.pickles import BufferPlace, ObjectWriter
+    from slurmapply.pickles import BufferPlace
+    from slurmapply.pickling import ObjectWriter
 
 #: A block is closed at this many rows or bytes of objects, whichever comes first.
 BLOCK_ROWS = 4096

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from slurmapply.buffers import Counter, DataFileError, in_units
 from slurmapply.call import payload
 from slurmapply.errors import InvalidArgumentError, NotPicklableError
-from slurmapply.pickles import ObjectWriter
+from slurmapply.pickling import ObjectWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
