@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from benchmarks.case import Case
+    from benchmarks.figures import Measurement
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
@@ -46,10 +46,7 @@ def main() -> int:
     """Measure, and write what came of it."""
     asked = parse_options()
     if not asked.write_only:
-        found = run(asked)
-        if asked.keep_others and asked.json.exists():
-            found = merged(json.loads(asked.json.read_text()), found)
-        asked.json.write_text(json.dumps(found, indent=1) + "\n")
+        run(asked)
     found = json.loads(asked.json.read_text())
     figures = Figures(found["measurements"])
     print("\n".join(headline(figures)))
@@ -83,24 +80,24 @@ def parse_options() -> argparse.Namespace:
     return asked
 
 
-def run(asked: argparse.Namespace) -> dict[str, Any]:
-    """Measure the lines that were asked for."""
+def run(asked: argparse.Namespace) -> None:
+    """Measure the lines that were asked for; what was measured is written after each."""
     begin = time.monotonic()
     installed = versions()
     missing = [peer for peer in PEERS if peer not in installed]
     for peer in missing:
         say(f"*** {peer} IS NOT INSTALLED AND LEFT OUT ({HOW_TO_INSTALL[peer]}) ***")
-    measurements = []
+    keep = asked.keep_others and asked.json.exists()
+    earlier = json.loads(asked.json.read_text())["measurements"] if keep else []
+    measurements: list[Measurement] = []
     with cluster_of(asked.cluster) as cluster:
+        about = about_this_run(cluster, installed, missing)
         arena = Arena(cluster, say)
         for name in asked.lines:
             cases = chosen(LINES[name].cases(), asked, missing)
             measurements += arena.run_all(cases, at_once=LINES[name].at_once)
-    about = about_this_run(installed, missing)
-    return {
-        "about": {**about, "minutes": (time.monotonic() - begin) / 60},
-        "measurements": measurements,
-    }
+            about["minutes"] = round((time.monotonic() - begin) / 60, 1)
+            asked.json.write_text(as_text(about, merged(earlier, measurements)))
 
 
 def chosen(cases: list[Case], asked: argparse.Namespace, missing: list[str]) -> list[Case]:
@@ -115,11 +112,16 @@ def chosen(cases: list[Case], asked: argparse.Namespace, missing: list[str]) -> 
     return toy(left) if asked.toy else left
 
 
-def merged(earlier: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """Give what was found now, and earlier where it was not measured now."""
-    now = {each["line"] for each in found["measurements"]}
-    kept = [each for each in earlier["measurements"] if each["line"] not in now]
-    return {"about": found["about"], "measurements": [*found["measurements"], *kept]}
+def as_text(about: dict[str, Any], measurements: list[Measurement]) -> str:
+    """Give it as JSON, a measurement on each line."""
+    lines = ",\n".join(json.dumps(each) for each in measurements)
+    return f'{{"about": {json.dumps(about, indent=1)},\n"measurements": [\n{lines}\n]}}\n'
+
+
+def merged(earlier: list[Measurement], found: list[Measurement]) -> list[Measurement]:
+    """Give what was found now, and earlier for lines that were not measured now."""
+    now = {each["line"] for each in found}
+    return [*found, *(each for each in earlier if each["line"] not in now)]
 
 
 @contextlib.contextmanager
@@ -136,17 +138,15 @@ def cluster_of(folder: Path | None) -> Iterator[Cluster]:
         shutil.rmtree(name, ignore_errors=True)
 
 
-def about_this_run(installed: dict[str, str], missing: list[str]) -> dict[str, Any]:
+def about_this_run(
+    cluster: Cluster, installed: dict[str, str], missing: list[str]
+) -> dict[str, Any]:
     """Say when, where and with what."""
-    version = subprocess.run(
-        ["sbatch", "--version"],  # noqa: S607
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
     return {
         "date": f"{dt.datetime.now(tz=dt.timezone.utc):%Y-%m-%d}",
         "machine": machine(),
         "python": platform.python_version(),
-        "slurm": version.stdout.strip().capitalize(),
+        "slurm": cluster.run(["sbatch", "--version"]).strip().capitalize(),
         "peers": installed,
         "missing": missing,
     }

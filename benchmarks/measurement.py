@@ -134,7 +134,7 @@ def measure(case: Case, place: Place) -> dict[str, Any]:
         # While pools are open, and their files there.
         if not work.right(values_of(table, params)):
             raise SystemExit(f"wrong values: {table}")
-        return {"seconds": clock.seconds, "session_bytes": clock.memory}
+        return {"seconds": round(clock.seconds, 4), "session_bytes": clock.memory}
 
 
 def prepare(case: Case) -> tuple[Work, pd.DataFrame]:

@@ -78,7 +78,9 @@ class Arena:
             folder = Path(name)
             try:
                 found.update(self._measure(case, folder))
-            except (subprocess.TimeoutExpired, OSError, ValueError) as error:
+            except subprocess.TimeoutExpired:
+                found["error"] = f"no result within {case.timeout:g} s"
+            except (OSError, ValueError) as error:
                 found["error"] = str(error)[-_LONGEST_ERROR:]
         seconds = found.get("seconds")
         shown = found.get("error") if seconds is None else f"{seconds:.2f} s"
