@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.case import ROW
 from benchmarks.lines import LINES, OURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from benchmarks.figures import Figures
-    from benchmarks.lines import Goal, Line, Measure
+    from benchmarks.lines import Goal, Measure
 
 _MARKED = re.compile(r"(<!-- figures: ([\w ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 _NOTHING = "-"
@@ -62,48 +61,48 @@ def about_text(about: dict[str, Any]) -> str:
 def line_table(name: str, figures: Figures) -> str:
     """Give a line's table: a contestant each, with medians and how they compare to ours."""
     line = LINES[name]
-    main = line.measures[-1] if line.measures[0].name != "seconds" else line.measures[0]
     heads = ["", *(measure.heading for measure in line.measures), "range", f"x {OURS}", "times"]
-    return table(
-        heads, (_contestant(name, line, main, who, figures) for who in _order(name, figures))
-    )
+    return table(heads, (_contestant(name, who, figures) for who in _order(name, figures)))
 
 
 def _order(name: str, figures: Figures) -> list[str]:
-    return [who for who in figures.contestants(name) if _measured(name, who, figures)]
+    """Name those of whom there is a figure: ours first, then who has least."""
+    main = LINES[name].main.name
+    found = {
+        who: median
+        for who in figures.contestants(name)
+        if (median := _of_most_rows(name, who, figures, main)) is not None
+    }
+    return sorted(found, key=lambda who: (not who.startswith(OURS), found[who]))
 
 
-def _measured(name: str, who: str, figures: Figures) -> bool:
-    return any(figures.values(name, who, rows) for rows in figures.sizes(name, who))
+def _of_most_rows(name: str, who: str, figures: Figures, figure: str) -> float | None:
+    return figures.median(name, who, figures.sizes(name, who)[-1], figure)
 
 
-def _contestant(name: str, line: Line, main: Measure, who: str, figures: Figures) -> list[str]:
-    rows = figures.sizes(name, who)[-1]
-    own_rows = figures.sizes(name, OURS)[-1:] or [rows]
+def _contestant(name: str, who: str, figures: Figures) -> list[str]:
+    line, rows = LINES[name], figures.sizes(name, who)[-1]
+    main = line.main
     values = figures.values(name, who, rows, main.name)
-    own, median = (
-        figures.median(name, OURS, own_rows[0], main.name),
-        figures.median(name, who, rows, main.name),
-    )
     shown = [_shown(figures.median(name, who, rows, each.name), each) for each in line.measures]
-    span = f"{_shown(min(values), main)} to {_shown(max(values), main)}" if values else _NOTHING
+    span = f"{_shown(min(values), main)} to {_shown(max(values), main)}"
+    own = figures.median(name, OURS, rows, main.name)
     label = f"{who} ({rows:,} rows)" if len(figures.sizes(name)) > 1 else who
-    return [label, *shown, span, _ratio(median, own), str(len(values))]
+    ratio = _ratio(figures.median(name, who, rows, main.name), own)
+    return [label, *shown, span, ratio, str(len(values))]
 
 
 def rows_table(figures: Figures) -> str:
     """Give medians of the seconds, a column for each number of rows."""
     sizes = figures.sizes("rows")
     heads = ["seconds", *(f"{size:,}" for size in sizes)]
-    most = max(sizes, default=0)
-
-    def place(who: str) -> tuple[bool, bool, float]:
-        median = figures.median("rows", who, most)
-        return who != OURS, who.endswith(ROW), median if median is not None else float("inf")
-
+    # Whoever was given fewest rows comes last: it was not bearable with more.
+    order = sorted(
+        _order("rows", figures),
+        key=lambda who: (who != OURS, -figures.sizes("rows", who)[-1]),
+    )
     body = (
-        [who, *(_seconds(figures.median("rows", who, size)) for size in sizes)]
-        for who in sorted(_order("rows", figures), key=place)
+        [who, *(_seconds(figures.median("rows", who, size)) for size in sizes)] for who in order
     )
     return table(heads, body)
 
