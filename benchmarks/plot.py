@@ -45,7 +45,7 @@ def draw(figures: Figures, path: Path, note: str) -> None:
     ends = [_curve(axes, who, figures) for who in figures.contestants("rows")]
     _label(axes, [end for end in ends if end])
     axes.set(xscale="log", yscale="log")
-    axes.set_xlim(0.8, 1.2e8)
+    axes.set_xlim(0.8, 4e7)  # room for the names
     axes.set_xticks([10**power for power in range(7)], [f"{10**power:,}" for power in range(7)])
     axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
     seconds = [0.1, 0.3, 1, 3, 10, 30, 100]
@@ -86,5 +86,6 @@ def _label(axes: Any, ends: list[tuple[str, float, float]]) -> None:
         axes.annotate(
             who, (rows, height), xytext=(7, 0), textcoords="offset points", va="center",
             fontsize=8, color=_COLOURS[who.partition(", ")[0]],
-            fontweight="bold" if who == OURS else "normal",
+            fontweight="bold" if who == OURS else "normal", zorder=4,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
         )  # fmt: skip
