@@ -128,21 +128,18 @@ class WorkerConsole:
 
     def end(self, row: int, offset: int) -> int:
         """Give where the row's part ends, all that was printed included; mend Python's streams."""
-        printed = self.used or self._are_replaced()
-        if not printed and os.lseek(self._file, 0, os.SEEK_END) == offset:
+        try:
+            ours = sys.stdout is self._out and sys.stderr is self._err
+        except AttributeError:  # deleted by the row
+            ours = False
+        if ours and not self.used and os.lseek(self._file, 0, os.SEEK_END) == offset:
             return offset
         self._settle()
-        size = os.lseek(self._file, 0, os.SEEK_END)
+        size = self.length()
         if self.room < 0 or size - offset > self._limit:
             size = self._cut(row, offset, size)
         self.begin(size)
         return size
-
-    def _are_replaced(self) -> bool:
-        try:
-            return sys.stdout is not self._out or sys.stderr is not self._err
-        except AttributeError:  # deleted
-            return True
 
     def _settle(self) -> None:
         """Write what streams hold back, the row's own ones too, and put ours back."""
