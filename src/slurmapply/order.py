@@ -106,14 +106,11 @@ def encode_order(costs: Sequence[float]) -> bytes:
     """
     highest = max(costs, default=0.0) or 1.0
     alike = _alike if len(costs) > BLOCK_ROWS else float
-    rows_of: dict[float, list[int]] = defaultdict(list)
-    for row, cost in enumerate(costs):
-        rows_of[cost].append(row)
     classes: dict[float, list[int]] = defaultdict(list)
-    for cost, rows in rows_of.items():
-        classes[alike(cost / highest)] += rows
+    for row, cost in enumerate(costs):
+        classes[alike(cost / highest)].append(row)
     descending = sorted(classes.items(), reverse=True)
-    numbers = array("I", itertools.chain.from_iterable(sorted(rows) for _, rows in descending))
+    numbers = array("I", itertools.chain.from_iterable(rows for _, rows in descending))
     if sys.byteorder == "big":
         numbers.byteswap()
     body = numbers.tobytes()
