@@ -253,7 +253,8 @@ class SlurmJob:
         Parameters
         ----------
         wait
-            False: a snapshot of all rows, those that have not ended being None.
+            False: a snapshot of all rows, those that have not ended being None. The next snapshot
+            reads only what is new, and gives the same objects again.
         errors
             "raise": a `RowsFailedError` when rows are not ok. "keep": such a row's place holds a
             `RowError`.
