@@ -232,7 +232,7 @@ def size_of(value: Any) -> int:
     if isinstance(value, np.ndarray):
         lengths = zip(value.shape, value.strides, strict=True)
         spanned = value.itemsize + sum((n - 1) * abs(stride) for n, stride in lengths)
-        return min(value.nbytes, spanned)
+        return int(min(value.nbytes, spanned))
     if isinstance(value, (pd.DataFrame, pd.Series, pd.Index)):
         used: Any = value.memory_usage(deep=True)
         return int(np.sum(np.asarray(used)))
