@@ -250,7 +250,7 @@ class SimulatedSystem:
     """
 
     O_RDONLY, O_WRONLY, O_CREAT, O_EXCL = os.O_RDONLY, os.O_WRONLY, os.O_CREAT, os.O_EXCL
-    path = os.path
+    O_RDWR, path = os.O_RDWR, os.path
     O_APPEND, O_DIRECTORY, O_CLOEXEC = os.O_APPEND, os.O_DIRECTORY, os.O_CLOEXEC
 
     def __init__(

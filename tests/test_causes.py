@@ -71,6 +71,7 @@ SILENT = life()
 CAUSES = [
     # What the task says of its own doing is believed, whatever Slurm calls it.
     (life(stopping("load_failed", "no module"), end("load_failed")), "FAILED", "load_failed"),
+    (life(stopping("no_memory", "limit 1 GB"), end("no_memory")), "OUT_OF_MEMORY", "out_of_memory"),
     (life(stopping("write_failed", "disk full"), end("write_failed")), "FAILED", "write_failed"),
     (life(stopping("no_workers", "fork"), end("no_workers")), "FAILED", "no_workers"),
     (life(stopping("max_failures", "20 of 20"), end("max_failures")), "CANCELLED", "stopped_early"),

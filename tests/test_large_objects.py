@@ -160,7 +160,9 @@ lambda: pd.DataFrame({"number": NUMBERS, "count": NUMBERS})[["count"]].iloc[::2]
             {"number": NUMBERS}, pd.MultiIndex.from_product([range(400), range(500)])
         ),
     ],
-    "pandas: `object` columns": [lambda: pd.DataFrame({"text": np.array(TEXTS, dtype=object)}, dtype=object)],
+    "pandas: `object` columns": [
+        lambda: pd.DataFrame({"text": np.array(TEXTS, dtype=object)}, dtype=object),
+    ],
     "polars: frames and Series, slices of them": [
         frame,
         lambda: frame()[ROWS // 3 : ROWS // 2],
@@ -230,16 +232,16 @@ def size_of(value: Any) -> int:
     if isinstance(value, np.ndarray):
         lengths = zip(value.shape, value.strides, strict=True)
         spanned = value.itemsize + sum((n - 1) * abs(stride) for n, stride in lengths)
-        return min(value.nbytes, spanned)
+        return int(min(value.nbytes, spanned))
     if isinstance(value, (pd.DataFrame, pd.Series, pd.Index)):
         used: Any = value.memory_usage(deep=True)
-        return sum([used] if isinstance(used, int) else used.tolist())
+        return int(np.sum(np.asarray(used)))
     if isinstance(value, (pl.DataFrame, pl.Series)):
         texts = value.to_frame() if isinstance(value, pl.Series) else value
         views = sum(16 * len(texts) for kind in texts.dtypes if kind in (pl.String, pl.Struct))
         return int(value.estimated_size()) + views
     if isinstance(value, (list, dict)):
-        return sum(map(size_of, value if isinstance(value, list) else value.values()))
+        return int(sum(map(size_of, value if isinstance(value, list) else value.values())))
     if sp.issparse(value):
         return sum(
             getattr(value, part).nbytes
