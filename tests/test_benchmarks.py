@@ -66,7 +66,7 @@ def test_every_line_works_at_toy_size(make_slurm_cluster: Any, tmp_path: Path) -
     figures = Figures(found["measurements"])
     assert not figures.failures()
     for name in lines.LINES:
-        assert figures.contestants(name)[0] == "slurmapply"
+        assert "slurmapply" in figures.contestants(name)
     for peer in found["about"]["missing"]:
         assert f"{peer} IS NOT INSTALLED" in done.stderr
     # Whatever is not a goal for a peer is measured for us; at this size no time means anything.
