@@ -197,10 +197,11 @@ def _boosting_goals(figures: Figures) -> list[Goal]:
 def _array() -> list[Case]:
     ours = Case("array", OURS, PLAIN, "array", 64, workers=4, memory=950, timeout=_LONG, rounds=3)
     slow = replace(ours, rounds=1, watched=True)
-    # As many jobs of submitit's at once as have memory for the array and what unpickles it.
+    # As many at once as have memory for the array and what unpickles it: with 950 MB dask's workers
+    # were killed.
     plain = [
         replace(slow, peer="submitit", style=CHUNKS, memory=1900),
-        replace(slow, peer="dask-jobqueue", style=CHUNKS),
+        replace(slow, peer="dask-jobqueue", style=CHUNKS, workers=2, memory=1900),
         replace(slow, peer="rslurm"),
     ]
     by_file = [

@@ -161,6 +161,7 @@ def test_medians_and_goals_follow_from_the_measurements() -> None:
     assert [faster.value, faster.limit] == pytest.approx([0.6, 0.66])
     assert above.met
     assert [above.value, above.limit] == pytest.approx([0.6, 0.65])
+    assert lines.Goal("none at all", 0.0, 0.0).met
     slower = Figures(
         [*FIGURES.measurements, *3 * [measured("one call", "slurmapply", 1, seconds=2)]]
     )
