@@ -92,7 +92,7 @@ def run(asked: argparse.Namespace) -> None:
     measurements: list[Measurement] = []
     with cluster_of(asked.cluster) as cluster:
         about = about_this_run(cluster, installed, missing)
-        arena = Arena(cluster, say)
+        arena = Arena(cluster, say, pause=0.0 if asked.toy else 1.0)
         for name in asked.lines:
             cases = chosen(LINES[name].cases(), asked, missing)
             measurements += arena.run_all(cases, at_once=LINES[name].at_once)

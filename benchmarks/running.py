@@ -44,10 +44,13 @@ class Arena:
         Used alone: whatever runs there is ended between two measurements.
     say
         Is told what is being done.
+    pause
+        Seconds for which it waits before a measurement at most.
     """
 
     cluster: Cluster
     say: Callable[[str], None]
+    pause: float = 1.0
 
     def run_all(self, cases: Sequence[Case], *, at_once: bool = False) -> list[Measurement]:
         """Measure, round by round, in random order within each."""
@@ -92,7 +95,7 @@ class Arena:
         inside.mkdir()
         environment = self._environment()
         calls = watching.count_commands(folder / "bin")
-        if case.work == "waiting":
+        if case.line == "waiting":
             environment["PATH"] = f"{folder / 'bin'}:{environment['PATH']}"
         with contextlib.ExitStack() as stack:
             watch = None
@@ -106,7 +109,7 @@ class Arena:
         found["claims"] = sum(1 for _ in inside.glob("*/run_*/claims/*"))
         if watch:
             found |= {"workers_bytes": watch.workers_bytes, "disk_bytes": watch.disk_bytes}
-        if case.work == "waiting":
+        if case.line == "waiting":
             found["calls"] = _calls_a_minute(case, inside / "began", calls)
         return found
 
@@ -128,7 +131,7 @@ class Arena:
         until = time.monotonic() + _SETTLE_SECONDS
         while self.cluster.run(["squeue", "--noheader"]).strip() and time.monotonic() < until:
             time.sleep(0.1)
-        time.sleep(random.random())  # noqa: S311 - no secret
+        time.sleep(random.uniform(0.0, self.pause))  # noqa: S311 - no secret
 
 
 def command(case: Case, folder: Path, result: Path) -> list[str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _UNEVEN_SEED = 15
 _LONGEST = 6.0
 _ARRAY_BYTES = 500_000_000
-_WAIT_SECONDS = 75.0
+_WAIT_SECONDS, _FLOW_SECONDS = 75.0, 0.25
 _EXAMPLE = Path(__file__).parents[1] / "examples" / "tune_boosting.py"
 
 
@@ -183,6 +183,29 @@ def waiting(rows: int, *, toy: bool) -> Work:
     return Work(_wait, columns, lambda values: list(values) == [None] * rows)
 
 
+def _flow(number: int, marker: str, seconds: float) -> int:
+    import pathlib  # noqa: PLC0415 - travels to the nodes
+    import time  # noqa: PLC0415
+
+    if number == 0:
+        pathlib.Path(marker).touch()
+    time.sleep(seconds)
+    return number
+
+
+def flowing(rows: int, *, toy: bool) -> Work:
+    """Sleep for a moment in each row, so that results come all the while."""
+    del toy
+    marker = str(Path.cwd() / "began")
+    columns: dict[str, list[Any]] = {"number": list(range(rows)), "marker": [marker] * rows}
+    return Work(
+        _flow,
+        columns,
+        lambda values: list(values) == list(range(rows)),
+        lambda: {"seconds": _FLOW_SECONDS},
+    )
+
+
 WORKS: dict[str, Callable[..., Work]] = {
     "add": add,
     "uneven": uneven,
@@ -192,4 +215,5 @@ WORKS: dict[str, Callable[..., Work]] = {
     "file": array_file,
     "file, held": array_file_held,
     "waiting": waiting,
+    "flowing": flowing,
 }
