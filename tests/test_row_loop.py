@@ -408,6 +408,20 @@ def test_rows_within_a_millisecond_have_their_own_output() -> None:
     assert [job.logs(row=x) for x in range(700)] == expected
 
 
+def test_each_row_in_the_session_may_print_as_much_as_one_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("slurmapply.worker.inline.ROW_LIMIT", 100)
+
+    def prints(x: int) -> None:
+        print("x" * x)
+
+    job = slurm_apply(prints, {"x": [80, 80, 200, 80]}, backend="inline")
+    logs = [job.logs(row=x) for x in range(4)]
+    assert [logs[0], logs[1], logs[3]] == ["x" * 80 + "\n"] * 3
+    assert logs[2].startswith("x" * 100 + "\n[slurmapply: row 2 printed more than")
+
+
 def test_a_program_that_a_later_row_forgets_is_ended_with_that_row() -> None:
     def forgets(x: int) -> int:
         import builtins
@@ -463,7 +477,7 @@ def test_a_quick_row_makes_few_calls() -> None:
     made.run(range(1000))
     more = calls_of(made, range(1000, 3000)) - calls_of(made, range(3000, 4000))
     assert more["add"] == 1000, "one call of the function for each row more"
-    assert sum(more.values()) <= 15 * 1000, more.most_common()
+    assert sum(more.values()) < 14.5 * 1000, more.most_common()
 
 
 QUICK_ROWS = """

@@ -131,13 +131,14 @@ class _InlineConsole:
         return self._file.tell()
 
     def begin(self, _offset: int) -> None:
-        """Note that a row begins."""
+        """Note that rows begin."""
         self._room = ROW_LIMIT
 
     def end(self, row: int, _offset: int) -> int:
         """Give where the row's part ends; says so when it printed too much."""
         if self._room < 0:
             self._file.write(cut_notice(row, ROW_LIMIT))
+        self._room = ROW_LIMIT
         return self._file.tell()
 
     def mend(self) -> None:
