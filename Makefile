@@ -8,11 +8,13 @@ BACKEND ?= local
 WORKERS ?= 3
 # More options for pytest, such as PYTEST_OPTIONS='-k retry'.
 PYTEST_OPTIONS ?=
+# More options for `make bench`, such as BENCH_OPTIONS='--lines rows --repeat 1'.
+BENCH_OPTIONS ?=
 
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint cluster cluster-stop
+.PHONY: help demo test lint bench cluster cluster-stop
 
 help: ## say what can be done
 	@echo "Targets:"
@@ -37,12 +39,22 @@ lint: $(VENV)/.dev ## run ruff and mypy
 	$(BIN)/mypy || status=1; \
 	exit $$status
 
+bench: $(VENV)-bench/.stamp ## measure against the peers, 25 minutes; writes docs/benchmarks.md
+	@$(PYTHON) -m tests.slurm_cluster install
+	$(VENV)-bench/bin/python -m benchmarks $(BENCH_OPTIONS)
+
 cluster: ## start a Slurm of four nodes on this machine, to try things on
 	@$(PYTHON) -m tests.slurm_cluster install
 	@$(PYTHON) -m tests.slurm_cluster start
 
 cluster-stop: ## end it
 	@$(PYTHON) -m tests.slurm_cluster stop
+
+# The peers have an environment of their own: they bring much with them.
+$(VENV)-bench/.stamp: pyproject.toml tools/setup_venv.sh benchmarks/requirements.txt
+	tools/setup_venv.sh $(PYTHON) $(VENV)-bench demo
+	$(VENV)-bench/bin/python -m pip --disable-pip-version-check install --quiet -r benchmarks/requirements.txt
+	@touch $@
 
 # The environments: one stamp for each extra, made anew when the requirements change.
 $(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: pyproject.toml tools/setup_venv.sh

@@ -20,7 +20,6 @@ import pickle
 import stat
 import threading
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -28,6 +27,7 @@ from unittest import mock
 from slurmapply import disk, jobfolder
 from slurmapply.disk import FolderDisk, write_all
 from slurmapply.jobfolder import Life
+from slurmapply.order import encode_order, order_rows
 from slurmapply.outcome import (
     KIND_FLOAT,
     KIND_INT,
@@ -134,6 +134,8 @@ class Scenario:
         Tasks of a second submission of the same folder.
     cancel_at, retry_at
         Steps at which the session writes the `cancelled` mark and begins a retry.
+    costs
+        What rows are expected to cost, in turn; empty when that is not said.
     """
 
     rows: int
@@ -154,6 +156,15 @@ class Scenario:
     second: int = 0
     cancel_at: int | None = None
     retry_at: int | None = None
+    costs: tuple[float, ...] = ()
+
+    def job(self) -> dict[str, Any]:
+        """Give what ``job.json`` would say."""
+        return {"uuid": UUID, "rows": self.rows, "cost": bool(self.costs)}
+
+    def rows_order(self) -> bytes:
+        """Give the content of ``rows.order``."""
+        return encode_order([self.costs[row % len(self.costs)] for row in range(self.rows)])
 
     def asked(self) -> dict[str, Any]:
         """Give what ``run.json`` would say."""
@@ -239,7 +250,7 @@ class SimulatedSystem:
     """
 
     O_RDONLY, O_WRONLY, O_CREAT, O_EXCL = os.O_RDONLY, os.O_WRONLY, os.O_CREAT, os.O_EXCL
-    path = os.path
+    O_RDWR, path = os.O_RDWR, os.path
     O_APPEND, O_DIRECTORY, O_CLOEXEC = os.O_APPEND, os.O_DIRECTORY, os.O_CLOEXEC
 
     def __init__(
@@ -325,7 +336,7 @@ class SimulatedSystem:
         with self._call("create"):
             if flags & self.O_EXCL:
                 self._refuse_existing(name)
-            assert name.rpartition("/")[0] in self.folders
+            assert (name.rpartition("/")[0] or ".") in self.folders
             file = self._find(name) or self.files.setdefault(name, _File(self._caller))
             self.version += 1
         return self._new_descriptor(file)
@@ -418,7 +429,7 @@ class SimulatedDisk(FolderDisk):
     """`FolderDisk` as it is, on a folder that stands in memory; use it while `patched`."""
 
     def __init__(self) -> None:
-        self.path = Path("job")
+        self._path = "job"
         self._trust = True
         self._folder = -1
 
@@ -545,6 +556,8 @@ class Simulation:
         for folder in (jobfolder.run_folder(run), jobfolder.claims(run)):
             self.disk.make_folder(folder)
         self.disk.publish(jobfolder.run_json(run), jobfolder.encode_json(self.scenario.asked()))
+        if self.scenario.costs and not run:
+            self.disk.append(jobfolder.ROWS_ORDER, self.scenario.rows_order())
         self.current = current
 
     def _submit(self, run: int, submission: str, tasks: Any) -> None:
@@ -745,7 +758,8 @@ class Simulation:
         adopt(disk, number, {"kind": "slurm", "job_id": actor.life.submission, "cluster": ""})
         rows = fix_rows(disk, UUID, scenario.rows, number, "left" if number else "all")
         self.row_lists.append((number, rows))
-        run = plan_run(number, UUID, rows, scenario.asked())
+        in_order = order_rows(disk, scenario.job(), scenario.asked(), rows)
+        run = plan_run(number, UUID, in_order, scenario.asked())
         actor.loop = TaskLoop(self, actor, run)
         return actor.loop.run()
 
@@ -880,6 +894,7 @@ class TaskLoop:
 
     def run(self) -> str:
         """Run rows until there are none left for this task; says how it ended."""
+        self._ask_first()
         # Before the record: others may read it before the call that writes it comes back.
         self.started = True
         self._record.start(self._run.processes)
@@ -904,6 +919,11 @@ class TaskLoop:
         self._record.finish(self.stop or "done")
         self.ended = True
         return self.stop or "done"
+
+    def _ask_first(self) -> None:
+        """Claim rows before the record is written, as `Supervisor.run` does."""
+        if not self._actor.signalled:
+            self._refill()
 
     def _hire(self, number: int) -> _Worker:
         name = self._actor.life.outcomes(self._run.number, str(number))

@@ -71,6 +71,7 @@ SILENT = life()
 CAUSES = [
     # What the task says of its own doing is believed, whatever Slurm calls it.
     (life(stopping("load_failed", "no module"), end("load_failed")), "FAILED", "load_failed"),
+    (life(stopping("no_memory", "limit 1 GB"), end("no_memory")), "OUT_OF_MEMORY", "out_of_memory"),
     (life(stopping("write_failed", "disk full"), end("write_failed")), "FAILED", "write_failed"),
     (life(stopping("no_workers", "fork"), end("no_workers")), "FAILED", "no_workers"),
     (life(stopping("max_failures", "20 of 20"), end("max_failures")), "CANCELLED", "stopped_early"),
@@ -704,8 +705,8 @@ def test_rows_that_are_not_ok_are_found_quickly() -> None:
     builder = FrameBuilder(UUID)
     survey = Survey(lab.disk, UUID.hex(), 300_000)
     for row in range(300_000):
-        builder.rows.append((row, 1, KIND_INT, 0, 1, *Measures(), row))
-    builder.rows[277_777] = (277_777, 2, KIND_INT, 0, 1, *Measures(), 0)
+        builder.add(row, 1, KIND_INT, row, Measures())
+    builder.columns["status"][277_777] = 2
     builder.causes.append("ValueError")
     with lab.disk.create("run_0/outcomes_0_0_0_ab.rec") as file:
         write_all(file.fileno(), builder.take())

@@ -25,10 +25,10 @@ descriptor = os.open("console.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.
 own = console.become_console(descriptor)
 os.close(descriptor)
 parts, printed = [], own.length()
+own.begin(printed)
 
 def row(number, source):
     global printed
-    own.begin(printed)
     exec(source)
     own.mend()
     end = own.end(number, printed)

@@ -34,8 +34,10 @@ class System:
             raise REFUSAL
         ends = [*os.pipe(), os.dup(1)]
         self.descriptors += ends
-        groups, reports, trace = ends[1], ends[0], ends[2]
-        return Worker(number, Page(), f"outcomes_{number}.rec", 10**9, groups, reports, trace)
+        return Worker(
+            number, Page(), f"outcomes_{number}.rec", 10**9,
+            groups=ends[1], reports=ends[0], trace=ends[2],
+        )  # fmt: skip
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ class FakeWorker:
         self.got: list[int] = []
 
     def begin(self, now: float) -> None:
-        self.page.enter(0, 1, 0.0, 0, now)
+        self.page.enter(0, now)
         self.page.calling = True
 
     def signal(self, number: int) -> None:

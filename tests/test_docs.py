@@ -302,7 +302,8 @@ def spelled_names() -> set[str]:
     constants = {
         value
         for name, value in vars(jobfolder).items()
-        if name.isupper() and isinstance(value, str) and name not in {"PREFIX", "RUN", "CLAIMS"}
+        if name.isupper() and not name.startswith("_")
+        if isinstance(value, str) and name not in {"PREFIX", "RUN", "CLAIMS"}
     }
     arguments = {"run": 7, "chunk": 11, "generation": 13, "attempt": 17}
     made: list[str] = []

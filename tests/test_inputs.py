@@ -47,6 +47,7 @@ def values_of(items: Items) -> list[Any]:
 
 def only_column(params: Any) -> list[Any]:
     (cells,) = read_params(params).columns.values()
+    assert isinstance(cells, list)
     return cells
 
 

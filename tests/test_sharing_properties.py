@@ -30,10 +30,11 @@ from hypothesis import strategies as st
 
 from slurmapply import jobfolder
 from slurmapply.choice import Outcomes
-from slurmapply.chunks import dynamic_plan, static_plan, tasks_for
+from slurmapply.chunks import cost_plan, dynamic_plan, static_plan, tasks_for
 from slurmapply.disk import FolderDisk, write_all
 from slurmapply.errors import FormatError
 from slurmapply.jobfolder import parse_record
+from slurmapply.order import OrderedRows, decode_order, encode_order
 from slurmapply.outcome import (
     HEADER_SIZE,
     KIND_BOOL,
@@ -45,7 +46,7 @@ from slurmapply.outcome import (
     FrameBuilder,
     Measures,
 )
-from slurmapply.rows import RowNumbers
+from slurmapply.rows import BLOCK_ROWS, RowNumbers
 from slurmapply.states import FAILED, OK_CODE, STATUS_OF_CODE, RowStatus
 from slurmapply.survey import Survey
 from slurmapply.worker.claims import Claim, ranges
@@ -214,6 +215,7 @@ def scenarios(*fates: Fate, lives: int = 3, **fixed: Any) -> st.SearchStrategy[S
         "abandon": st.booleans(),
         "cached": st.booleans(),
         "links": st.sampled_from(["hard", "soft"]),
+        "costs": st.sampled_from([(), (3.0, 1.0, 0.0, 1.0, 8.0), (0.0,), (1.0, 2.0)]),
     }
     return st.builds(Scenario, **(varied | {k: st.just(v) for k, v in fixed.items()}))
 
@@ -863,3 +865,129 @@ def test_a_pool_accounts_for_every_position_and_mixes_no_attempts(
     keeper.pool.clear()
     assert keeper.pool.next_group() is None
     assert not len(keeper.pool)
+
+
+# -- expected costs ------------------------------------------------------------------------
+
+expected_costs = st.lists(
+    st.one_of(st.integers(0, 3).map(float), st.floats(0, 1e300)), min_size=1, max_size=200
+)
+
+
+def ordered(costs: Sequence[float], members: RowNumbers | None = None) -> OrderedRows:
+    if members is None:
+        members = RowNumbers.first(len(costs))
+    return decode_order(encode_order(costs), members, len(costs))
+
+
+@many
+@given(expected_costs)
+def test_rows_start_by_descending_cost_and_alike_ones_in_their_order(costs: list[float]) -> None:
+    rows = ordered(costs)
+    assert [*rows] == sorted(range(len(costs)), key=lambda row: -costs[row] / (max(costs) or 1))
+    assert [rows[position] for position in range(len(rows))] == [*rows]
+    assert all(rows.position(rows[position]) == position for position in range(len(rows)))
+    assert rows.ranges == ((0, len(costs)),)
+    expanded = [cost for cost, count in rows.costs for _ in range(count)]
+    assert expanded == pytest.approx([costs[row] / (max(costs) or 1) for row in rows])
+    for outside in (-1, len(rows)):
+        with pytest.raises(IndexError):
+            rows[outside]
+
+
+@many
+@given(expected_costs, st.sets(st.integers(0, 199)))
+def test_some_of_the_rows_keep_the_order_of_all(costs: list[float], some: set[int]) -> None:
+    members = RowNumbers.of(row for row in some if row < len(costs))
+    rows = ordered(costs, members)
+    assert [*rows] == [row for row in ordered(costs) if row in members]
+    assert {row for row in range(len(costs)) if row in rows} == set(members)
+    assert sum(count for _, count in rows.costs) == len(rows)
+    whole = ordered(costs)
+    cost_of = dict(zip(whole, (c for c, n in whole.costs for _ in range(n)), strict=True))
+    assert [cost_of[row] for row in rows] == [c for c, n in rows.costs for _ in range(n)]
+
+
+def test_in_a_large_job_costs_that_hardly_differ_leave_rows_in_their_order() -> None:
+    rows = BLOCK_ROWS + 1
+    costs = [random.Random(row % 1000).lognormvariate(0, 2) for row in range(rows)]
+    order = ordered(costs)
+    assert sorted(order) == list(range(rows))
+    assert len(order.costs) < rows / 10
+    for before, after in pairwise(order):
+        assert costs[after] <= costs[before] * 1.05
+    numbers = iter(order)
+    for _, count in order.costs:
+        alike = [*itertools.islice(numbers, count)]
+        assert alike == sorted(alike)
+
+
+@pytest.mark.parametrize("harm", ["cut", "flipped", "another job", "no order", "no counts"])
+def test_a_damaged_order_is_refused(harm: str) -> None:
+    data = encode_order([3.0, 1.0, 2.0])
+    harmed = {
+        "cut": data[:-1],
+        "flipped": data[:-1] + bytes([data[-1] ^ 1]),
+        "another job": encode_order([3.0, 1.0]),
+        "no order": b"",
+        "no counts": data.replace(b"[1.0, 1]", b"[1.0, 2]"),
+    }[harm]
+    with pytest.raises(FormatError, match=r"rows\.order"):
+        decode_order(harmed, RowNumbers.first(3), 3)
+
+
+classes_of_cost = st.lists(
+    st.tuples(st.one_of(st.just(0.0), st.floats(1e-6, 1e6)), st.integers(1, 400)),
+    max_size=12,
+    unique_by=lambda pair: pair[0],
+).map(lambda pairs: tuple(sorted(pairs, reverse=True)))
+
+
+@many
+@given(classes_of_cost, st.integers(1, 100), st.integers(1, 64))
+def test_a_plan_by_cost_shares_out_what_is_left_and_needs_few_claims(
+    costs: tuple[tuple[float, int], ...], tasks: int, workers: int
+) -> None:
+    plan = cost_plan(costs, tasks, workers)
+    rows = sum(count for _, count in costs)
+    check_plan(plan, rows)
+    assert all(plan.sizes)
+    prices = [cost for cost, count in costs for _ in range(count)]
+    spent = [*itertools.accumulate(prices, initial=0.0)]
+    left = [spent[-1] - spent[bound] for bound in plan.bounds]
+    for chunk in range(len(plan)):
+        positions = plan.positions(chunk)
+        share = left[chunk - chunk % tasks] / (2 * tasks)
+        within = left[chunk] - left[chunk + 1] <= share + 1e-9 * spent[-1]
+        is_long = prices[positions.start] > spent[-1] / (10 * tasks * workers) * (1 + 1e-9)
+        assert len(positions) == 1 or (within and not (is_long and len(positions) > workers))
+    halvings = math.log2(max(1, rows / (2 * tasks)))
+    least = min((cost for cost in prices if cost), default=1.0)
+    octaves = math.log2(max(1.0, spent[-1] / least))
+    assert len(plan) <= tasks * (2.5 * octaves + halvings + 4 + 10)
+    assert cost_plan(costs, tasks, workers) == plan
+
+
+@some
+@given(row_counts, st.integers(1, 300))
+def test_rows_of_equal_cost_are_shared_out_as_rows_of_unknown_cost(rows: int, tasks: int) -> None:
+    unknown = dynamic_plan(rows, tasks)
+    for cost in (0.0, 1.0):
+        plan = cost_plan(((cost, rows),) if rows else (), tasks, workers=10**6)
+        assert len(unknown) <= len(plan) <= len(unknown) + 2 * tasks
+        assert all(abs(a - b) <= 1 for a, b in zip(plan.sizes, unknown.sizes, strict=False))
+
+
+@pytest.mark.parametrize(("rows", "tasks"), [(200, 4), (10_000, 4), (10_000, 50), (100_000, 4)])
+def test_rows_of_uneven_cost_need_few_claims_too(rows: int, tasks: int) -> None:
+    draw = random.Random(rows)
+    costs = sorted((draw.lognormvariate(0, 1.2) for _ in range(rows)), reverse=True)
+    plan = cost_plan([(cost, 1) for cost in costs], tasks, workers=8)
+    assert len(plan) <= 2 * tasks * math.log2(rows / (2 * tasks)) + 10 * tasks
+
+
+def test_the_longest_rows_are_dealt_out_singly_and_the_short_ones_together() -> None:
+    plan = cost_plan(((100.0, 4), (1.0, 400)), tasks=2, workers=2)
+    assert plan.sizes[:2] == (2, 2)
+    assert cost_plan(((8.0, 1), (1.0, 8)), tasks=1, workers=4).sizes[:2] == (1, 4)
+    assert max(cost_plan(((1.0, 100_000),), tasks=2, workers=2).sizes) == 25_000

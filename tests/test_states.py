@@ -33,9 +33,7 @@ NOTHING = Evidence(
 
 
 def changed(**what: object) -> Evidence:
-    from dataclasses import replace
-
-    return replace(NOTHING, **what)  # type: ignore[arg-type]
+    return NOTHING._replace(**what)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

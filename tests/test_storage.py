@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib.util
+import inspect
 import io
+import marshal
 import os
 import stat
 import subprocess
@@ -17,18 +20,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from slurmapply import jobfolder, slurm_apply
+from slurmapply import chunks, jobfolder, slurm_apply
+from slurmapply.buffers import BufferWriter
 from slurmapply.disk import FolderDisk
 from slurmapply.errors import FormatError, JobFolderError, UntrustedFolderError
 from slurmapply.fingerprint import of_function
 from slurmapply.packing import pack_worker
-from slurmapply.pickles import LARGE, BufferReader, BufferWriter, ObjectWriter
+from slurmapply.pickles import LARGE, BufferReader
+from slurmapply.pickling import ObjectWriter
 from slurmapply.rows import ABSENT, RowReader, encode_blocks, encode_index, index_entry
+from slurmapply.worker.bundle import Bundle
 
 
 def stored(value: Any, path: Path) -> Any:
-    with path.open("wb") as file:
-        pickled = ObjectWriter(BufferWriter(file)).dump(value)
+    with path.open("w+b") as file:
+        pickled = ObjectWriter(BufferWriter(file.fileno())).dump(value)
     return BufferReader(path).load(pickled.data, pickled.buffers)
 
 
@@ -50,8 +56,8 @@ def test_a_read_only_array_stays_read_only(tmp_path: Path) -> None:
 
 def test_equal_buffers_are_written_once_and_small_ones_stay_inside(tmp_path: Path) -> None:
     path = tmp_path / "data.bin"
-    with path.open("wb") as file:
-        writer = ObjectWriter(BufferWriter(file))
+    with path.open("w+b") as file:
+        writer = ObjectWriter(BufferWriter(file.fileno()))
         first = writer.dump({"a": np.ones(LARGE // 8), "small": np.ones(10)})
         second = writer.dump([np.ones(LARGE // 8)])
     assert len(first.buffers) == 1
@@ -61,8 +67,8 @@ def test_equal_buffers_are_written_once_and_small_ones_stay_inside(tmp_path: Pat
 
 def test_a_shortened_data_file_is_said_to_be_one(tmp_path: Path) -> None:
     path = tmp_path / "data.bin"
-    with path.open("wb") as file:
-        pickled = ObjectWriter(BufferWriter(file)).dump(np.ones(LARGE))
+    with path.open("w+b") as file:
+        pickled = ObjectWriter(BufferWriter(file.fileno())).dump(np.ones(LARGE))
     with path.open("r+b") as file:
         file.truncate(LARGE)
     with pytest.raises(EOFError, match="complete"):
@@ -74,8 +80,10 @@ def written_rows(columns: dict[str, list[Any]], path: Path) -> RowReader:
     data = path / "data.bin"
     entries = []
     offset = 0
-    with data.open("wb") as file, (path / "rows.bin").open("wb") as rows:
-        for first, block in encode_blocks(columns, length, ObjectWriter(BufferWriter(file))):
+    with data.open("w+b") as file, (path / "rows.bin").open("wb") as rows:
+        for first, block in encode_blocks(
+            columns, length, ObjectWriter(BufferWriter(file.fileno()))
+        ):
             entries.append(index_entry(first, offset, block))
             offset += rows.write(block)
     index = encode_index(length, columns, entries)
@@ -145,18 +153,40 @@ def test_the_program_runs_and_says_what_starts_it() -> None:
     assert "sbatch submit.sh" in done.stderr
 
 
+def packed_modules() -> dict[str, tuple[bool, bytes]]:
+    with zipfile.ZipFile(io.BytesIO(pack_worker())) as archive:
+        modules: dict[str, tuple[bool, bytes]] = marshal.loads(archive.read("modules.bin"))  # noqa: S302  # our own
+    return modules
+
+
 def test_the_program_has_everything_that_it_loads_compiled() -> None:
     def loaded(x: int) -> list[str]:
         return [name for name in sys.modules if name.startswith("slurmapply.")]
 
     job = slurm_apply(loaded, {"x": [0]}, job_name="loaded", backend="local").wait()
-    names = set(zipfile.ZipFile(io.BytesIO(pack_worker())).namelist())
-    modules = [name.replace(".", "/") for name in job.result()]
-    assert "slurmapply/worker/supervisor" in modules
-    for module in modules:
-        assert {f"{module}.pyc", f"{module}/__init__.pyc"} & names, module
-    assert "slurmapply/api.pyc" not in names
-    assert "slurmapply/api.py" in names
+    compiled = packed_modules()
+    assert "slurmapply.worker.supervisor" in job.result()
+    assert {*job.result()} <= {*compiled}
+    assert "slurmapply.api" not in compiled
+    assert "slurmapply/api.py" in zipfile.ZipFile(io.BytesIO(pack_worker())).namelist()
+
+
+def test_a_node_imports_from_one_bundle_with_sources_for_tracebacks(tmp_path: Path) -> None:
+    archive = tmp_path / "worker.pyz"
+    archive.write_bytes(pack_worker())
+    bundle = Bundle(str(archive), packed_modules())
+    assert bundle.find_spec("slurmapply.api") is None
+    assert bundle.find_spec("json") is None
+    package, module = (bundle.find_spec(f"slurmapply{end}") for end in ("", ".chunks"))
+    assert package is not None
+    assert package.submodule_search_locations == [f"{archive}/slurmapply"]
+    assert module is not None
+    assert (module.origin, module.has_location) == (f"{archive}/slurmapply/chunks.py", True)
+    assert module.submodule_search_locations is None
+    made = importlib.util.module_from_spec(module)
+    bundle.exec_module(made)
+    assert made.tasks_for(10, nodes=4, processes=2) == 4
+    assert inspect.getsource(chunks) == bundle.get_source("slurmapply.chunks")
 
 
 def test_another_python_says_which_one_is_needed() -> None:

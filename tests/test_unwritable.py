@@ -5,15 +5,16 @@ from __future__ import annotations
 import errno
 import os
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder, slurm_map
 from slurmapply.disk import FolderDisk
 from slurmapply.jobfolder import Life
 from slurmapply.rows import RowNumbers
 from slurmapply.seeds import seed_of
+from slurmapply.worker.messages import GROUP, NOT_WRITTEN, READY, REPORT
 from slurmapply.worker.page import NO_ROW, Page
-from slurmapply.worker.process import GROUP, NOT_WRITTEN, READY, REPORT, Assignment, Session, work
+from slurmapply.worker.process import Assignment, Session, work
 from slurmapply.worker.writing import OutcomesWriter
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def test_a_worker_that_cannot_write_blames_no_row(monkeypatch: pytest.MonkeyPatc
     takes, groups = os.pipe()
     reports, gives = os.pipe()
     os.write(groups, GROUP.pack(0, 2, 1, 0))
-    assert work(assignment, page, (console, SimpleNamespace(moved=False)), takes, gives) == 1  # type: ignore[arg-type]  # stand-ins
+    own: Any = console, SimpleNamespace(moved=False, started=False)  # stand-ins
+    assert work(assignment, page, own, takes, gives) == 1
     kinds = [REPORT.unpack(os.read(reports, REPORT.size))[0] for _ in range(2)]
     assert kinds == [READY, NOT_WRITTEN]
     assert "No space left on device" in page.text

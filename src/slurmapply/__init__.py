@@ -77,9 +77,9 @@ __all__ = sorted(_MODULE_OF)  # noqa: PLE0605  # one list, above
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        from importlib.metadata import version  # noqa: PLC0415  # 20 ms that few need
+        from slurmapply.version import VERSION  # noqa: PLC0415
 
-        return version("slurmapply")
+        return VERSION
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from slurmapply import fingerprint, jobfolder, listing
 from slurmapply.backends import choose_backend
+from slurmapply.costs import read_costs
 from slurmapply.earlier import existing_job, ids_to_wait_for, refuse_to_replace, same_job
 from slurmapply.errors import InvalidArgumentError
 from slurmapply.inputs import Params, read_items, read_params
 from slurmapply.job import SlurmJob
 from slurmapply.preparing import RunPlan, Work, write_job
 from slurmapply.resources import check_resources
-from slurmapply.rows import ABSENT
 from slurmapply.schedulers.script import default_template as _template_text
 from slurmapply.settings import load_defaults, merge_slurm_options
 from slurmapply.shipping import WORTH_SAYING, caller_outside, find_globals, large_parts
@@ -52,7 +52,7 @@ _SEED_END = 2**128
 _NOT_RESOURCES = frozenset(
     {
         "f", "params", "items", "more_args", "global_objects", "initializer", "seed", "job_name",
-        "if_exists", "jobs_folder", "after", "backend", "submit",
+        "if_exists", "jobs_folder", "after", "backend", "submit", "cost",
     }
 )  # fmt: skip
 
@@ -128,6 +128,7 @@ def slurm_apply(
     task_limit: int | None = None,
     schedule: str = "dynamic",
     chunksize: int | None = None,
+    cost: str | Iterable[float] | None = None,
     setup: str | Iterable[str] = (),
     python: str | os.PathLike[str] | None = None,
     sys_path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
@@ -194,6 +195,11 @@ def slurm_apply(
         consecutive chunks, decided beforehand, as rslurm does.
     chunksize : int, optional
         Rows that a piece takes at once; decreasing sizes when None.
+    cost : str, or sequence of numbers, optional
+        What each row is expected to cost, in any unit: a column of `params` (which `f` gets as
+        ever), or one number for each row. Rows that cost much start first, so that none of them
+        is still running when all others are done. An estimate is enough: the size of a data set,
+        or the seconds of an earlier run.
     setup : str or list of str
         Shell lines run before Python starts: ``"module load gcc"``.
     python : str, optional
@@ -262,8 +268,8 @@ def slurm_apply(
     arguments = _checked_mapping(more_args, "more_args")
     _check_function(f, params)
     rows = read_params(params)
-    absent = {name for name, cells in rows.columns.items() if any(c is ABSENT for c in cells)}
     if rows.columns or rows.length:  # an empty list lacks nothing
+        absent = rows.sometimes_absent
         check_call(f, list(rows.columns), sometimes_absent=absent, more_args=arguments)
     return _make("apply", f, rows, given)
 
@@ -290,6 +296,7 @@ def slurm_map(
     task_limit: int | None = None,
     schedule: str = "dynamic",
     chunksize: int | None = None,
+    cost: str | Iterable[float] | None = None,
     setup: str | Iterable[str] = (),
     python: str | os.PathLike[str] | None = None,
     sys_path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
@@ -314,7 +321,7 @@ def slurm_map(
         Any objects. A mapping's values are the items, and its keys come back with the results.
     more_args, global_objects, packages, initializer, seed, nodes, cpus_per_node, \
 processes_per_node, gpus_per_node, time, mem, partition, account, slurm_options, task_limit, \
-schedule, chunksize, setup, python, sys_path, template, row_timeout, max_failures, retries, \
+schedule, chunksize, cost, setup, python, sys_path, template, row_timeout, max_failures, retries, \
 job_name, if_exists, jobs_folder, after, backend, submit
         As in `slurm_apply`.
 
@@ -471,6 +478,13 @@ def _make(kind: str, f: Any, rows: Any, given: Mapping[str, Any]) -> SlurmJob:
             argument="initializer",
         )
     seed = given["seed"]
+    costs = read_costs(given.get("cost"), rows)
+    if costs is not None and resources.schedule == "static":
+        raise InvalidArgumentError(
+            'cost: with schedule="static" each piece has consecutive rows, whatever they cost. '
+            "Leave one of the two out.",
+            argument="cost",
+        )
     work = Work(
         kind,
         f,
@@ -481,6 +495,7 @@ def _make(kind: str, f: Any, rows: Any, given: Mapping[str, Any]) -> SlurmJob:
         function_name(f),
         seed=secrets.randbits(_SEED_BITS) if seed is None else _checked_seed(seed),
         seeded=seed is not None,
+        costs=costs,
     )
     if given["if_exists"] not in ("fail", "open", "replace"):
         raise InvalidArgumentError(

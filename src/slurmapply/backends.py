@@ -8,7 +8,6 @@ from slurmapply.errors import InvalidArgumentError, SchedulerNotFoundError
 from slurmapply.schedulers.inline import InlineScheduler
 from slurmapply.schedulers.local import LocalScheduler
 from slurmapply.schedulers.slurm import SlurmScheduler, is_available, traces
-from slurmapply.worker.inline import run_inline
 
 if TYPE_CHECKING:
     from slurmapply.schedulers.base import Scheduler
@@ -60,5 +59,7 @@ def scheduler_for(kind: str) -> Scheduler:
     if kind == "local":
         return LocalScheduler()
     if kind == "inline":
+        from slurmapply.worker.inline import run_inline  # noqa: PLC0415  # the node's whole loop
+
         return InlineScheduler(run_inline)
     return SlurmScheduler()

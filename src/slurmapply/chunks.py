@@ -7,8 +7,17 @@ is ever sent around.
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: A row that costs more than this part of a worker's fair share of all is a long one. Costs have
+#: no unit, so that nobody knows beforehand which rows cost less than a claim; this bounds the
+#: chunks of long rows to ten for each task. Simulated, a smaller part needs more claims and evens
+#: out nothing (tests/simulated_workers.py).
+_LONG = 0.1
 
 
 def tasks_for(rows: int, nodes: int, processes: int) -> int:
@@ -36,11 +45,13 @@ def _static_chunk(rows: int, nodes: int, processes: int) -> int:
     return processes if rows < processes * nodes else -(-rows // nodes)
 
 
-@dataclass(frozen=True, slots=True)
 class ChunkPlan:
     """Consecutive pieces of a run's rows: chunk c holds positions bounds[c] to bounds[c+1] - 1."""
 
-    bounds: tuple[int, ...]
+    __slots__ = ("bounds",)
+
+    def __init__(self, bounds: tuple[int, ...]) -> None:
+        self.bounds = bounds
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -97,3 +108,80 @@ def dynamic_plan(rows: int, tasks: int, chunksize: int | None = None) -> ChunkPl
                 sizes.append(taken)
             left -= taken
     return ChunkPlan(tuple(accumulate(sizes, initial=0)))
+
+
+def cost_plan(costs: Sequence[tuple[float, int]], tasks: int, workers: int) -> ChunkPlan:
+    """Chunks for rows of known cost, the most costly first.
+
+    Factoring as in `dynamic_plan`, by cost: half of the *cost* that is left is dealt out in
+    `tasks` equal chunks, again and again. A chunk has no more long rows than its task has workers,
+    so that none of them waits while workers of other tasks are idle.
+
+    Parameters
+    ----------
+    costs
+        Cost of a row and how many rows have it, descending.
+    tasks, workers
+        Number of tasks, of workers in each.
+
+    Examples
+    --------
+    >>> cost_plan([(8.0, 1), (4.0, 2), (1.0, 16)], tasks=2, workers=2).sizes
+    (1, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1)
+    """
+    deal = _Deal(costs)
+    long = _LONG * deal.cost / (tasks * workers)
+    sizes: list[int] = []
+    while deal.rows:
+        share, most = deal.cost / (2 * tasks), -(-deal.rows // (2 * tasks))
+        for _ in range(tasks):
+            if deal.rows:
+                at_most = min(most, workers) if deal.highest > long else most
+                sizes.append(deal.take(share, at_most))
+    return ChunkPlan(tuple(accumulate(sizes, initial=0)))
+
+
+class _Deal:
+    """Rows of known cost that are dealt out, the most costly first."""
+
+    def __init__(self, costs: Sequence[tuple[float, int]]) -> None:
+        self._costs = costs
+        # Summed from the least up, as exactly as floats allow.
+        sums = accumulate((cost * rows for cost, rows in reversed(costs)), initial=0.0)
+        self._below = [*sums][-2::-1]
+        self._next = 0
+        self._left = costs[0][1] if costs else 0
+        self.rows = sum(rows for _, rows in costs)
+
+    @property
+    def highest(self) -> float:
+        """What the next row costs."""
+        return self._costs[self._next][0]
+
+    @property
+    def cost(self) -> float:
+        """What all rows that are left cost."""
+        return self.highest * self._left + self._below[self._next] if self.rows else 0.0
+
+    def take(self, share: float, most: int) -> int:
+        """Take one row, and more while they cost no more than a share; gives how many."""
+        taken, left = 0, share
+        while self.rows and taken < most:
+            cost = self.highest
+            fitting = min(self._left, most - taken)
+            if fitting * cost > left:
+                fitting = int(left / cost) if cost else 0
+            fitting = max(fitting, not taken)
+            if not fitting:
+                break
+            taken += fitting
+            left -= fitting * cost
+            self._drop(fitting)
+        return taken
+
+    def _drop(self, rows: int) -> None:
+        self.rows -= rows
+        self._left -= rows
+        if not self._left and self.rows:
+            self._next += 1
+            self._left = self._costs[self._next][1]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slurmapply.advice import MEND, raised
 from slurmapply.errors import FormatError, RowError, RowsFailedError
+from slurmapply.gathering import failed_rows, gathered_hosts, gathered_measures, row_numbers
 from slurmapply.inputs import Params
 from slurmapply.leftovers import Leftovers
 from slurmapply.outcome import Failure
@@ -15,15 +17,16 @@ from slurmapply.reasons import Reasons, damaged
 from slurmapply.records import read_lives
 from slurmapply.results import EMPTY, collection, results_table, rows_table
 from slurmapply.rows import ITEM
-from slurmapply.states import NOT_OK, OK_CODE, JobState, RowStatus
+from slurmapply.states import FAILED, NOT_OK, OK_CODE, JobState, RowStatus
+from slurmapply.statuses import WORDS
+from slurmapply.values import ValueReader
 from slurmapply.wording import first_line, harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from slurmapply.disk import FolderDisk
     from slurmapply.following import Follower
-    from slurmapply.outcome_file import Frame, FrameValues
     from slurmapply.parameters import Parameters
 
 
@@ -100,7 +103,7 @@ class Collector:
         self._parameters = parameters
         self._leftovers = Leftovers(disk, job, follower)
         self._reasons = Reasons(follower, self._leftovers)
-        self._loaded: tuple[Frame, FrameValues] | None = None
+        self._values = ValueReader(disk, follower.survey, parameters)
 
     def value(self, row: int) -> Any:
         """Give the value of a row that is ok, or a RowError when it cannot be unpickled here.
@@ -112,21 +115,7 @@ class Collector:
         UntrustedFolderError
             Others could have written it.
         """
-        found = self._follower.outcomes.find(row)
-        if found is None:
-            raise LookupError(f"row {row} has no outcome")
-        values = self._values(found[0])
-        try:
-            return values.value(found[1])
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # unpickling runs the user's code
-            return RowError(
-                f"row {row}: its value cannot be loaded here ({type(error).__name__}: {error}). "
-                "It is complete in the job folder; load it where the same packages are installed.",
-                row=row,
-                status=RowStatus.OK,
-                cause="not_loaded",
-                exception=error,
-            )
+        return self._values.one(row)
 
     def failure(self, row: int, state: JobState) -> tuple[RowStatus, Failure]:
         """Say what is the case with a row that is not ok."""
@@ -134,7 +123,7 @@ class Collector:
         found = self._follower.outcomes.find(row)
         if found is not None and found[0].columns["status"][found[1]] != OK_CODE:
             try:
-                return status, _shown(self._values(found[0]).failure(found[1]))
+                return status, _shown(self._values.of_frame(found[0]).failure(found[1]))
             except FormatError:
                 return status, damaged(found[0].origin.file)
         if status in NOT_OK:
@@ -162,14 +151,6 @@ class Collector:
         """Say for each cause how many rows there are, and tell of the first; unpickles nothing."""
         return self._reasons.by_cause(state)
 
-    def _values(self, frame: Frame) -> FrameValues:
-        # Rows are read frame by frame: the latest one is all that is worth keeping.
-        if self._loaded is None or self._loaded[0] is not frame:
-            self._parameters.check_trust()
-            self._disk.open_trusted(frame.origin.file).close()
-            self._loaded = frame, self._follower.survey.values(frame)
-        return self._loaded[1]
-
     def values(self, state: JobState, *, errors: str, snapshot: bool) -> list[Any]:
         """Give the value of each row; RowError, or None where nothing is known yet.
 
@@ -178,42 +159,26 @@ class Collector:
         RowsFailedError
             Rows are not ok and `errors` is "raise".
         """
-        values = self._values_of_ok_rows()
+        values, unread = self._values.all(None, keep=snapshot)
         bad = self.bad_rows(state, snapshot=snapshot)
-        if bad and errors == "raise":
-            raise self.refusal(bad, state)
+        self._refuse(bad, unread, state, errors)
         for row in bad:
             values[row] = self.error(row, state)
-        unread = [row for row, value in enumerate(values) if _is_unread(value)]
-        if unread and errors == "raise":
-            raise values[unread[0]]
+        for row, error in unread.items():
+            values[row] = error
         return values
 
-    def _values_of_ok_rows(self) -> list[Any]:
-        """Read all values; a damaged frame is forgotten, and its rows looked for elsewhere."""
-        while True:
-            values: list[Any] = [None] * self._job["rows"]
-            try:
-                for row in self._by_frame():
-                    values[row] = self.value(row)
-            except FormatError:
-                continue
-            return values
-
-    def _by_frame(self) -> Iterable[int]:
-        """Rows that are ok, in the order in which their values stand on the disk."""
-        outcomes = self._follower.outcomes
-        rows = [row for row in range(len(outcomes)) if outcomes.status_code(row) == OK_CODE]
-        rows.sort(key=outcomes.reference)
-        return rows
+    def _refuse(
+        self, bad: Sequence[int], unread: Mapping[int, RowError], state: JobState, errors: str
+    ) -> None:
+        if bad and errors == "raise":
+            raise self.refusal(bad, state)
+        if unread and errors == "raise":
+            raise unread[min(unread)]
 
     def bad_rows(self, state: JobState, *, snapshot: bool) -> list[int]:
         """Rows that are not ok; in a snapshot only the failed ones among those that ended."""
-        wanted = NOT_OK if not snapshot else NOT_OK - {RowStatus.UNFINISHED, RowStatus.CANCELLED}
-        if self._follower.count(state)[0].get(RowStatus.OK, 0) == self._job["rows"]:
-            return []
-        rows = self._follower.outcomes.not_ok()
-        return [row for row in rows if self._follower.row_status(row, state) in wanted]
+        return self._follower.rows_that_are(FAILED if snapshot else NOT_OK, state)
 
     def refusal(self, bad: Sequence[int], state: JobState) -> RowsFailedError:
         """Describe rows that are not ok, grouped by cause."""
@@ -261,46 +226,58 @@ class Collector:
         self, state: JobState, *, errors: str, details: bool, snapshot: bool, with_params: bool
     ) -> Any:
         """Make the table of parameters and results, one line per row."""
-        values = self.values(state, errors=errors, snapshot=snapshot)
+        values: Any = self._values.numbers()
+        unread: dict[int, RowError] = {}
+        if values is None:
+            values, unread = self._values.all(EMPTY, keep=snapshot)
+        if errors == "raise":
+            self._refuse(self.bad_rows(state, snapshot=snapshot), unread, state, errors)
         params = self._parameters.params()
         like = params.frame if params else self._parameters.stored()["frame"]
-        unread = {row: value for row, value in enumerate(values) if _is_unread(value)}
-        empty = self.empty_rows(values)
-        extra: dict[str, list[Any]] = {}
+        extra: dict[str, Any] = {}
         if errors == "keep":
             extra = self._status_columns(state, unread)
         if details:
             extra |= self._detail_columns()
-        shown = [EMPTY if row in empty else value for row, value in enumerate(values)]
-        return results_table(params if with_params else None, shown, extra=extra, like=like)
+        return results_table(params if with_params else None, values, extra=extra, like=like)
 
-    def empty_rows(self, values: Sequence[Any]) -> set[int]:
-        """Rows that have no value to show."""
-        outcomes = self._follower.outcomes
-        return {
-            row
-            for row, value in enumerate(values)
-            if outcomes.status_code(row) != OK_CODE or _is_unread(value)
-        }
+    def statuses(self, state: JobState) -> list[tuple[str, str]]:
+        """Give status and cause of each row."""
+        return list(zip(self._words(state), self._causes(state), strict=True))
 
-    def _status_columns(
-        self, state: JobState, unread: Mapping[int, RowError]
-    ) -> dict[str, list[Any]]:
-        rows = range(self._job["rows"])
-        statuses = [str(self._follower.row_status(row, state)) for row in rows]
-        causes = [
-            "" if statuses[row] == RowStatus.OK else self.failure(row, state)[1].cause
-            for row in rows
-        ]
+    def _status_columns(self, state: JobState, unread: Mapping[int, RowError]) -> dict[str, Any]:
+        statuses, causes = self._words(state), self._causes(state)
         for row, error in unread.items():
             causes[row] = error.cause
-        return {"row_number": list(rows), "row_status": statuses, "row_cause": causes}
+        numbers = row_numbers(self._job["rows"])
+        return {"row_number": numbers, "row_status": statuses, "row_cause": causes}
 
-    def _detail_columns(self) -> dict[str, list[Any]]:
-        hosts = self._hosts()
-        rows = [self._details(row, hosts) for row in range(self._job["rows"])]
-        names = ("row_seconds", "row_cpu_seconds", "row_peak_mb", "row_host", "row_attempt")
-        return {name: [row[index] for row in rows] for index, name in enumerate(names)}
+    def _words(self, state: JobState) -> list[str]:
+        words = {code: str(status) for code, status in WORDS.items()}
+        return list(map(words.__getitem__, self._follower.status_codes(state)))
+
+    def _causes(self, state: JobState) -> list[str]:
+        """Give the cause of each row, empty where there is none."""
+        causes = [""] * self._job["rows"]
+        waiting = harmless(self._leftovers.waiting(state).cause)
+        for row in self._follower.rows_that_are({RowStatus.PENDING}, state) if waiting else ():
+            causes[row] = waiting
+        for row in self._follower.rows_that_are(NOT_OK - FAILED, state):
+            causes[row] = harmless(self._leftovers.why(row).cause)
+        said = functools.cache(harmless)
+        for row, cause in failed_rows(self._follower.outcomes, self._values.of_frame):
+            causes[row] = said(cause)
+        return causes
+
+    def _detail_columns(self) -> dict[str, Any]:
+        outcomes, hosts = self._follower.outcomes, self._hosts()
+        return {
+            "row_seconds": gathered_measures(outcomes, "seconds"),
+            "row_cpu_seconds": gathered_measures(outcomes, "cpu"),
+            "row_peak_mb": gathered_measures(outcomes, "peak_mb"),
+            "row_host": gathered_hosts(outcomes, lambda frame: hosts.get(frame.origin[:3])),
+            "row_attempt": gathered_measures(outcomes, "attempt"),
+        }
 
     def _details(
         self, row: int, hosts: Mapping[tuple[int, int, int], str]
@@ -359,10 +336,6 @@ def _shown(failure: Failure) -> Failure:
     texts = (failure.cause, failure.message, failure.traceback)
     cause, message, traceback = map(harmless, texts)
     return failure._replace(cause=cause, message=message, traceback=traceback)
-
-
-def _is_unread(value: Any) -> bool:
-    return isinstance(value, RowError) and value.status == RowStatus.OK
 
 
 def _unpickled(data: bytes) -> BaseException | None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
+from slurmapply.numeric import NumberColumn
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -32,10 +34,13 @@ def faithful_series(cells: list[Any]) -> pd.Series[Any]:
     return _object_series(cells)
 
 
-def typed_series(cells: list[Any]) -> pd.Series[Any]:
+def typed_series(cells: list[Any] | NumberColumn) -> pd.Series[Any]:
     """Make a pandas Series of the best type for results; None is an empty cell."""
     import pandas as pd  # noqa: PLC0415
 
+    if isinstance(cells, NumberColumn):
+        series: pd.Series[Any] = cells.to_pandas()
+        return series
     kind = _common_type(cells)
     if kind is None:
         inferred = _inferred(cells)
@@ -49,10 +54,12 @@ def typed_series(cells: list[Any]) -> pd.Series[Any]:
     return nullable
 
 
-def polars_series(name: str, cells: list[Any]) -> Any:
+def polars_series(name: str, cells: list[Any] | NumberColumn) -> Any:
     """Make a polars Series of the best type for results; None is an empty cell."""
     import polars as pl  # noqa: PLC0415
 
+    if isinstance(cells, NumberColumn):
+        return cells.to_polars(name)
     refusals = (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError)
     kind = _common_type(cells)
     try:
@@ -67,7 +74,7 @@ def polars_series(name: str, cells: list[Any]) -> Any:
     return _polars_nested(name, _without_arrays(cells), refusals)
 
 
-def arrow_array(name: str, cells: list[Any]) -> Any:
+def arrow_array(name: str, cells: list[Any] | NumberColumn) -> Any:
     """Make an Arrow array of the best type for results; None is an empty cell.
 
     Raises
@@ -77,6 +84,8 @@ def arrow_array(name: str, cells: list[Any]) -> Any:
     """
     import pyarrow as pa  # noqa: PLC0415
 
+    if isinstance(cells, NumberColumn):
+        return cells.to_arrow()
     types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
     kind = _common_type(cells)
     try:

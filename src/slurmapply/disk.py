@@ -11,10 +11,12 @@ import errno
 import io
 import os
 import stat
-from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from slurmapply.errors import FormatError, JobFolderError, UntrustedFolderError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # open(2) on NFS without hard links (or a FUSE disk) answers one of these.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -41,6 +43,9 @@ class Disk(Protocol):
     def link(self, source: str, name: str) -> bool:
         """Give a file a second name; False when that name is another file's."""
 
+    def forget(self, source: str, name: str) -> None:
+        """Drop the first name of a file that has another, unless that is a soft link to it."""
+
     def append(self, name: str, data: bytes) -> None:
         """Append to a file of one's own, and sync it."""
 
@@ -64,11 +69,11 @@ class FolderDisk:
         It is not there or not a folder.
     """
 
-    def __init__(self, path: Path, *, trust: bool = False) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], *, trust: bool = False) -> None:
+        self._path = os.fspath(path)
         self._trust = trust
         try:
-            self._folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise JobFolderError(
                 f"the job folder {self.path} cannot be opened: {error.strerror}.", path=self.path
@@ -79,6 +84,18 @@ class FolderDisk:
         if folder is not None:
             with contextlib.suppress(OSError):
                 os.close(folder)
+
+    @property
+    def path(self) -> Path:
+        """The job folder's path, as it was given."""
+        from pathlib import Path  # noqa: PLC0415  # it would cost each task's start 5 ms
+
+        return Path(self._path)
+
+    def place(self, name: str = "") -> str:
+        """Give the absolute path of a file, of the folder itself when it has no name."""
+        folder = os.path.abspath(self._path)  # noqa: PTH100  # see `path`
+        return f"{folder}/{name}" if name else folder
 
     def open(self, name: str, *, looks: int = _STALE_LOOKS) -> BinaryIO | None:
         """Open a file for reading, None when it is not there."""
@@ -118,7 +135,7 @@ class FolderDisk:
         JobFolderError
             It is not there.
         """
-        check_owner(os.fstat(self._folder), self.path, trust=self._trust)
+        check_owner(os.fstat(self._folder), self._path, trust=self._trust)
         file = self.open(name)
         if file is None:
             raise JobFolderError(
@@ -127,7 +144,7 @@ class FolderDisk:
                 path=self.path,
             )
         try:
-            check_owner(os.fstat(file.fileno()), self.path / name, trust=self._trust)
+            check_owner(os.fstat(file.fileno()), f"{self._path}/{name}", trust=self._trust)
         except UntrustedFolderError:
             file.close()
             raise
@@ -148,7 +165,7 @@ class FolderDisk:
 
     def create(self, name: str) -> io.FileIO:
         """Create a file of one's own for appending; it must not exist."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         return io.FileIO(os.open(name, flags, 0o600, dir_fd=self._folder), "a")
 
     def write(self, name: str, content: bytes) -> None:
@@ -196,9 +213,16 @@ class FolderDisk:
         try:
             won = self.link(beside, name)
         finally:
-            if not (won and self._is_symlink(name)):
-                os.unlink(beside, dir_fd=self._folder)
+            if won:
+                self.forget(beside, name)
+            else:
+                self.remove(beside)
         return won
+
+    def forget(self, source: str, name: str) -> None:
+        """Drop the first name of a file that has another, unless that is a soft link to it."""
+        if not self._is_symlink(name):
+            self.remove(source)
 
     def link(self, source: str, name: str) -> bool:
         """Give a file a second name; False when that name is another file's.
@@ -274,7 +298,7 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def check_owner(found: os.stat_result, path: Path, *, trust: bool) -> None:
+def check_owner(found: os.stat_result, path: str | Path, *, trust: bool) -> None:
     """Refuse what others could have written: a job folder is code.
 
     Root counts as trusted: it can do anything as you already.

@@ -6,8 +6,9 @@ what ended that task; the first line that holds decides:
 ============== ===================================================================================
 cause          evidence
 ============== ===================================================================================
-the reason     its record's, where it is the task's own doing: ``load_failed``, ``write_failed``,
-               ``no_workers``, ``max_failures`` (``stopped_early``), ``time_limit``
+the reason     its record's, where it is the task's own doing: ``load_failed``, ``no_memory``
+               (``out_of_memory``), ``write_failed``, ``no_workers``, ``max_failures``
+               (``stopped_early``), ``time_limit``
 damaged        it ended with ``done``: the row's outcome was written, and cannot be read
 Slurm's word   ``TIMEOUT``, ``PREEMPTED``, ``NODE_FAIL``, ``CANCELLED``, ...; ``OUT_OF_MEMORY`` only
                without an ``end``: Slurm says it too of a task that lost one worker and went on
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _OWN_REASONS = {
     "load_failed": "load_failed",
+    "no_memory": "out_of_memory",
     "write_failed": "write_failed",
     "no_workers": "no_workers",
     "max_failures": "stopped_early",
@@ -214,6 +216,15 @@ def _killed(end: TaskEnd) -> str:
     return f"was left when its task ended without a word: it was killed, or its node died{said}"
 
 
+def _out_of_memory(end: TaskEnd) -> str:
+    if end.reason != "no_memory":
+        return "was left when its whole task was killed for memory, with all that it ran"
+    return (
+        "was not begun: the function with what it uses does not fit into the memory of its task: "
+        f"{end.message}"
+    )
+
+
 def _slurm_says(end: TaskEnd) -> str:
     if end.said is None:
         return ""
@@ -234,9 +245,7 @@ _SENTENCES: dict[str, Callable[[TaskEnd], str]] = {
         "queue again"
     ),
     "node_failed": _node_failed,
-    "out_of_memory": lambda _: (
-        "was left when its whole task was killed for memory, with all that it ran"
-    ),
+    "out_of_memory": _out_of_memory,
     "cancelled": lambda end: (
         f"was left when its task (number {end.number}) was ended with scancel, not by job.cancel()"
     ),

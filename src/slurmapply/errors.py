@@ -28,6 +28,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -70,9 +71,11 @@ class NotPicklableError(InvalidArgumentError):
 class JobFolderError(SlurmApplyError):
     """A job folder cannot be made, read or trusted."""
 
-    def __init__(self, message: str = "", *, path: Path | None = None) -> None:
+    def __init__(self, message: str = "", *, path: str | os.PathLike[str] | None = None) -> None:
+        from pathlib import Path  # noqa: PLC0415  # it would cost each task's start 5 ms
+
         super().__init__(message)
-        self.path = path
+        self.path: Path | None = None if path is None else Path(path)
 
 
 class JobExistsError(JobFolderError):

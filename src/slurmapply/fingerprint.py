@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import types
+from array import array
 from typing import TYPE_CHECKING, Any
 
-from slurmapply.pickles import BufferWriter, ObjectWriter
+from slurmapply.cells import MANY
+from slurmapply.pickling import ObjectWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from slurmapply.pickles import BufferPlace
 
 
 def of_function(function: Any) -> str:
@@ -79,7 +83,7 @@ def of_value(value: Any) -> str:
     """Digest any object by its pickle."""
     digest = hashlib.sha256()
     try:
-        digest.update(ObjectWriter(BufferWriter(_Into(digest))).dump(value).data)
+        digest.update(ObjectWriter(_Into(digest)).dump(value).data)
     except Exception:  # noqa: BLE001  # what cannot be sent is found, and named, a step later
         return "unknown"
     return digest.hexdigest()
@@ -91,10 +95,11 @@ class _Into:
     def __init__(self, digest: Any) -> None:
         self._digest = digest
 
-    def write(self, data: memoryview, /) -> int:
-        """Take all of it."""
-        self._digest.update(data)
-        return data.nbytes
+    def add(self, raws: Sequence[memoryview]) -> list[BufferPlace]:
+        """Take all of them."""
+        for raw in raws:
+            self._digest.update(raw)
+        return []
 
 
 def of_work(
@@ -106,6 +111,26 @@ def of_work(
     """Digest the three things by which two jobs are the same."""
     return {
         "function": of_function(function),
-        "parameters": of_value({name: list(cells) for name, cells in columns.items()}),
+        "parameters": of_value({name: _told(cells) for name, cells in columns.items()}),
         "arguments": of_value([dict(more_args), dict(global_objects)]),
     }
+
+
+def _told(cells: Sequence[Any]) -> Any:
+    """Give what stands for a column: its cells, or a digest of many numbers."""
+    numbers = _as_array(cells)
+    if numbers is None:
+        return list(cells)
+    return numbers.typecode, hashlib.sha256(numbers).hexdigest()
+
+
+def _as_array(cells: Sequence[Any]) -> array[Any] | None:
+    if isinstance(cells, array):
+        return cells
+    kinds = set(map(type, cells)) if len(cells) >= MANY else set()
+    try:
+        if kinds == {int}:
+            return array("q", cells)
+        return array("d", cells) if kinds == {float} else None
+    except OverflowError:
+        return None

@@ -5,23 +5,17 @@ from __future__ import annotations
 import functools
 import itertools
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
-from slurmapply.intents import Intent, read_intents
 from slurmapply.lastwords import LastWords
 from slurmapply.questions import Questions
-from slurmapply.records import read_lives
-from slurmapply.rows import RowNumbers
-from slurmapply.runview import RunView, read_submission
+from slurmapply.runview import RunReader, RunView, ended_files
 from slurmapply.schedulers.base import Answer, Phase, Scheduler
 from slurmapply.schedulers.local import is_here
 from slurmapply.schedulers.slurm_words import waits_in_vain
 from slurmapply.states import (
-    OK_CODE,
     OVER,
-    STATUS_OF_CODE,
     Evidence,
     JobState,
     Presence,
@@ -29,15 +23,19 @@ from slurmapply.states import (
     job_state,
 )
 from slurmapply.status import JobStatus, in_vain, sorted_queue
+from slurmapply.statuses import Statuses
 from slurmapply.submitting import look_for_submission
 from slurmapply.survey import Survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections import Counter
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from slurmapply.choice import Outcomes
     from slurmapply.disk import FolderDisk
+    from slurmapply.intents import Intent
     from slurmapply.lastwords import Words
+    from slurmapply.records import LifeView
     from slurmapply.schedulers.base import TaskState
 
 #: Until a shared disk surely shows what tasks wrote last: twice the longest default of NFS's
@@ -72,6 +70,8 @@ class Follower:
         self._settled: tuple[Intent, ...] = ()
         second_look = {"second_look": 0.0} if is_here(disk.path.absolute()) else {}
         self.survey = Survey(disk, job["uuid"], job["rows"], **second_look)
+        self._statuses = Statuses(self.survey.outcomes)
+        self._reader = RunReader(disk, job["rows"])
         self.run = self._view_run(0)
 
     @property
@@ -110,9 +110,18 @@ class Follower:
         if latest != self._asked_of_run:
             self._questions = Questions()
             self._asked_of_run = latest
+            for run in range(latest):
+                self._note_ended(run, self._reader.lives(run))
             self.survey.update(range(latest + 1))
         self.run = self._view_run(latest)
+        self._note_ended(latest, self.run.lives)
         return bool(self.survey.update(range(latest + 1)))
+
+    def _note_ended(self, run: int, lives: Iterable[LifeView]) -> None:
+        """Note the files of tasks that have ended well; those of others may still grow."""
+        for view in lives:
+            if view.end is not None and view.end["reason"] == "done":
+                self.survey.ended |= ended_files(run, view)
 
     def _latest_run(self) -> int:
         numbers = set(map(jobfolder.parse_run, self._disk.names(".")))
@@ -120,28 +129,7 @@ class Follower:
         return next(number for number in itertools.count() if number + 1 not in numbers)
 
     def _view_run(self, number: int) -> RunView:
-        asked = jobfolder.read_run(self._disk, number)
-        submission = read_submission(self._disk, number)
-        return RunView(
-            number,
-            asked,
-            submission,
-            self._rows_of(number, asked["rule"]),
-            self._disk.read(jobfolder.cancelled(number)) is not None,
-            read_lives(self._disk, number),
-            () if submission else read_intents(self._disk, number),
-        )
-
-    def _rows_of(self, number: int, rule: Any) -> RowNumbers:
-        fixed = self._disk.read(jobfolder.run_rows(number))
-        if fixed is not None:
-            return RowNumbers(jobfolder.decode_json(fixed, self._disk.path)["ranges"])
-        if rule == "all":
-            return RowNumbers.first(self._job["rows"])
-        if rule != "left":
-            return RowNumbers(rule)
-        rows = range(self._job["rows"])
-        return RowNumbers.of(r for r in rows if self.outcomes.status_code(r) != OK_CODE)
+        return self._reader.view(number, self.outcomes.left)
 
     def _ask(self, now: float) -> None:
         if self.doubtful:
@@ -203,13 +191,9 @@ class Follower:
 
     def _all_read(self, now: float) -> bool:
         """Whether all outcomes files that tasks named at their end are here and read."""
-        folder = jobfolder.run_folder(self.run.number)
-        files = {
-            f"{folder}/{name}": size
-            for view in self.run.latest
-            if view.end is not None
-            for name, size in view.end["files"].items()
-        }
+        files: dict[str, int] = {}
+        for view in self.run.latest:
+            files |= ended_files(self.run.number, view)
         if any(map(self.survey.damaged_at, files)) and self._may_heal(now):
             return False
         return all(self.survey.has_read(path, size) for path, size in files.items())
@@ -274,62 +258,23 @@ class Follower:
 
     def row_status(self, row: int, state: JobState) -> RowStatus:
         """Say what is the case with one row."""
-        code = self.outcomes.status_code(row)
-        due = row in self.run.rows and self.outcomes.last_run(row) < self.run.number
-        if state not in OVER and (due or not code):
-            return RowStatus.RUNNING if row in self.running_rows() else RowStatus.PENDING
-        if code:
-            return STATUS_OF_CODE[code]
-        if state is JobState.PREPARED:
-            return RowStatus.PENDING
-        return RowStatus.CANCELLED if self.run.cancelled else RowStatus.UNFINISHED
+        return self._statuses.of_row(row, self.run, state)
+
+    def status_codes(self, state: JobState) -> bytes:
+        """Give a code for the status of each row, by `slurmapply.statuses.WORDS`."""
+        return self._statuses.codes(self.run, state)
+
+    def rows_that_are(self, wanted: Collection[RowStatus], state: JobState) -> list[int]:
+        """Give the rows that have one of these statuses, in order."""
+        return self._statuses.rows(wanted, self.run, state)
 
     def running_rows(self) -> set[int]:
         """Rows that a live task has named as running, and that have no outcome yet."""
-        return {
-            row
-            for view in self.run.latest
-            if view.end is None
-            for row in view.running
-            if row < len(self.outcomes) and self.outcomes.last_run(row) < self.run.number
-        }
+        return self._statuses.running(self.run)
 
     def count(self, state: JobState) -> tuple[Counter[str], Counter[str]]:
         """Count rows by status, and failed rows by cause."""
-        counts: Counter[str] = Counter()
-        causes: Counter[str] = Counter()
-        for (code, cause), number in self.outcomes.tally.items():
-            counts[STATUS_OF_CODE[code].value] += number
-            if cause:
-                causes[cause] += number
-        over = state in OVER
-        for row in self._due_again() if not over else ():
-            counts[STATUS_OF_CODE[self.outcomes.status_code(row)].value] -= 1
-            causes[self._cause(row)] -= 1
-        missing = self._job["rows"] - counts.total()
-        running = 0 if over else len(self.running_rows())
-        counts[RowStatus.RUNNING.value] += min(running, missing)
-        counts[self._missing_word(state).value] += missing - min(running, missing)
-        return +counts, +causes
-
-    def _due_again(self) -> list[int]:
-        """Rows of a later run that are to run again."""
-        if not self.run.number:
-            return []
-        return [
-            row
-            for row in self.run.rows
-            if self.outcomes.status_code(row) and self.outcomes.last_run(row) < self.run.number
-        ]
-
-    def _cause(self, row: int) -> str:
-        found = self.outcomes.find(row)
-        return found[0].cause(found[1]) if found else ""
-
-    def _missing_word(self, state: JobState) -> RowStatus:
-        if state not in OVER or state is JobState.PREPARED:
-            return RowStatus.PENDING
-        return RowStatus.CANCELLED if self.run.cancelled else RowStatus.UNFINISHED
+        return self._statuses.count(self.run, state)
 
     def status(
         self,

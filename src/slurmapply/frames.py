@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from slurmapply.cells import narwhal
 from slurmapply.columns import arrow_array, faithful_series, polars_series, typed_series
+from slurmapply.numeric import NumberColumn
 from slurmapply.rows import ABSENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from slurmapply.cells import Cells
     from slurmapply.inputs import Params
 
 
@@ -123,7 +125,7 @@ class PolarsFrames:
         import polars as pl  # noqa: PLC0415
 
         series = [
-            polars_series(name, cells) if isinstance(cells, list) else cells.alias(name)
+            cells.alias(name) if isinstance(cells, pl.Series) else polars_series(name, cells)
             for name, cells in columns.items()
         ]
         return frame.hstack(series) if frame.width else pl.DataFrame(series)
@@ -177,12 +179,12 @@ class ArrowFrames:
         return None
 
 
-def _given(cells: list[Any]) -> list[Any]:
+def _given(cells: Cells) -> list[Any]:
     return [None if cell is ABSENT else cell for cell in cells]
 
 
 def _as_series(cells: Any) -> Any:
-    return typed_series(cells) if isinstance(cells, list) else cells
+    return typed_series(cells) if isinstance(cells, (list, NumberColumn)) else cells
 
 
 def _nullable(dtype: Any) -> str | None:

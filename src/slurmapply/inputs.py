@@ -6,12 +6,23 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from slurmapply.cells import cells_of, exact, frame_cells, is_frame, narwhal, series_cells
+from slurmapply.cells import (
+    cells_of,
+    exact,
+    frame_cells,
+    is_frame,
+    many_cells,
+    narwhal,
+    series_cells,
+)
 from slurmapply.errors import InvalidArgumentError
-from slurmapply.rows import ABSENT
+from slurmapply.rows import ABSENT, Absent
 from slurmapply.wording import described, shown
+
+if TYPE_CHECKING:
+    from slurmapply.cells import Cells
 
 ItemsKind = Literal["list", "dict", "series"]
 
@@ -22,18 +33,24 @@ class Params:
 
     Attributes
     ----------
-    columns : dict of str to list
+    columns : dict of str to list or array
         The cells, by the value rules of `slurmapply.cells`; `ABSENT` where a mapping had no such
-        key.
+        key. Many numbers are an array.
     length : int
         How many rows.
     frame : object
         The user's own frame, untouched; None when the parameters did not come as a frame.
     """
 
-    columns: dict[str, list[Any]]
+    columns: Mapping[str, Cells]
     length: int
     frame: Any = field(default=None, compare=False)
+
+    @property
+    def sometimes_absent(self) -> set[str]:
+        """The columns that some rows lack."""
+        lists = {n: cells for n, cells in self.columns.items() if isinstance(cells, list)}
+        return {name for name, cells in lists.items() if Absent in set(map(type, cells))}
 
 
 @dataclass(frozen=True)
@@ -205,7 +222,7 @@ def _from_columns(columns: Mapping[Any, Any]) -> Params:
             f'same for every row goes into more_args={{"{name}": ...}}; values that are not go '
             "into a list as long as the other columns."
         )
-    cells = {str(name): cells_of(column) for name, column in columns.items()}
+    cells = {str(name): many_cells(column) for name, column in columns.items()}
     lengths = {name: len(column) for name, column in cells.items()}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name!r} {length}" for name, length in lengths.items())

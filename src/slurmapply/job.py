@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import sys
 import time
 from pathlib import Path
@@ -31,7 +30,8 @@ from slurmapply.retrying import changed_function, plan_retry
 from slurmapply.runview import RunView, read_submission
 from slurmapply.seeds import kept_random_state, seed_of
 from slurmapply.settings import load_defaults
-from slurmapply.states import OK_CODE, OVER, SETTLED, JobState, RowStatus
+from slurmapply.states import OK_CODE, OVER, JobState, RowStatus
+from slurmapply.statuses import EndedRows
 from slurmapply.submitting import add_run, change_plan, plan_of, submit_run, with_job
 
 if TYPE_CHECKING:
@@ -167,6 +167,8 @@ class SlurmJob:
             return f"<SlurmJob {self._folder}: {error}>"
 
     def _repr_html_(self) -> str:
+        import html  # noqa: PLC0415  # notebooks alone need it
+
         return f"<b>{html.escape(self.name)}</b>: {html.escape(repr(self))}"
 
     def _latest_run(self) -> RunView:
@@ -251,7 +253,8 @@ class SlurmJob:
         Parameters
         ----------
         wait
-            False: a snapshot of all rows, those that have not ended being None.
+            False: a snapshot of all rows, those that have not ended being None. The next snapshot
+            reads only what is new, and gives the same objects again.
         errors
             "raise": a `RowsFailedError` when rows are not ok. "keep": such a row's place holds a
             `RowError`.
@@ -450,14 +453,11 @@ class SlurmJob:
         _check_errors(errors)
         self._refuse_prepared("wait for")
         keys = self._parameters.keys()
-        left = set(range(len(self)))
+        ended = EndedRows(len(self))
         for state in looks(self._follower, None):
-            ended = SETTLED if state not in OVER else frozenset(RowStatus)
-            for row in sorted(left):
+            for row in ended.new(self._follower.status_codes(state), state):
                 status = self._follower.row_status(row, state)
-                if status in ended:
-                    left.remove(row)
-                    yield keys[row], self._outcome(row, status, state, errors)
+                yield keys[row], self._outcome(row, status, state, errors)
 
     def _outcome(self, row: int, status: RowStatus, state: JobState, errors: str) -> Any:
         if status is RowStatus.OK:

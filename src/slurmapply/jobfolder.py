@@ -25,8 +25,8 @@ from slurmapply.disk import random_hex
 from slurmapply.errors import FormatError, JobFolderError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from slurmapply.disk import FolderDisk
 
@@ -39,6 +39,7 @@ DATA = "data.bin"
 ROWS = "rows.bin"
 ROWS_INDEX = "rows.json"
 ROWS_FRAME = "rows.frame"
+ROWS_ORDER = "rows.order"
 WORKER = "worker.pyz"
 SCRIPT = "submit.sh"
 RUN = "run.json"
@@ -103,8 +104,8 @@ class Life(NamedTuple):
     life: int
 
     def token(self, run: int) -> str:
-        """Name the file that this life links to what it claims."""
-        return f"run_{run}/claims/token_{self.submission}_{self.task}_{self.life}"
+        """Name the file that this life links to what it claims, different at each call."""
+        return f"run_{run}/claims/token_{self.submission}_{self.task}_{self.life}_{random_hex()}"
 
     def record(self, run: int) -> str:
         """Name this life's own record."""
@@ -143,7 +144,7 @@ def task_console(run: int, task: int | None = None) -> str:
 
 def parse_console(name: str) -> int | None:
     """Give the task of a console in a run's folder, its own or a worker's."""
-    match = _CONSOLE.fullmatch(name)
+    match = re.fullmatch(_CONSOLE, name)
     return int(match[1]) if match else None
 
 
@@ -152,43 +153,44 @@ def console_order(name: str) -> tuple[bool, str]:
     return (not name.startswith("slurm_"), name)
 
 
-_CONSOLE = re.compile(r"(?:slurm|console)_(\d+)(?:_\w+)?\.(?:out|txt)")
+# Compiled when they are first used (re.fullmatch keeps them): most are needed late or never.
+_CONSOLE = r"(?:slurm|console)_(\d+)(?:_\w+)?\.(?:out|txt)"
 
 
-_OUTCOMES = re.compile(r"outcomes_(\d+)_(\d+)_(\d+)_([0-9a-f]+)(\.died|\.\d+)?\.rec")
-_RECORD = re.compile(r"task_([\w.@-]+)_(\d+)_(\d+)\.jsonl")
-_CLAIM = re.compile(r"(\d+)\.(\d+)")
-_INTENT = re.compile(r"intent\.(\d+)")
-_RUN = re.compile(r"run_(\d+)")
+_OUTCOMES = r"outcomes_(\d+)_(\d+)_(\d+)_([0-9a-f]+)(\.died|\.\d+)?\.rec"
+_RECORD = r"task_([\w.@-]+)_(\d+)_(\d+)\.jsonl"
+_CLAIM = r"(\d+)\.(\d+)"
+_INTENT = r"intent\.(\d+)"
+_RUN = r"run_(\d+)"
 
 
 def parse_outcomes(name: str) -> tuple[int, int] | None:
     """Give task and life of an outcomes file's name."""
-    match = _OUTCOMES.fullmatch(name)
+    match = re.fullmatch(_OUTCOMES, name)
     return (int(match[1]), int(match[2])) if match else None
 
 
 def parse_record(name: str) -> Life | None:
     """Give whose record a file of this name is."""
-    match = _RECORD.fullmatch(name)
+    match = re.fullmatch(_RECORD, name)
     return Life(match[1], int(match[2]), int(match[3])) if match else None
 
 
 def parse_claim(name: str) -> tuple[int, int] | None:
     """Give chunk and generation of a claim's name."""
-    match = _CLAIM.fullmatch(name)
+    match = re.fullmatch(_CLAIM, name)
     return (int(match[1]), int(match[2])) if match else None
 
 
 def parse_intent(name: str) -> int | None:
     """Give the attempt that an intent's name is of."""
-    match = _INTENT.fullmatch(name)
+    match = re.fullmatch(_INTENT, name)
     return int(match[1]) if match else None
 
 
 def parse_run(name: str) -> int | None:
     """Give the number of a run's folder."""
-    match = _RUN.fullmatch(name)
+    match = re.fullmatch(_RUN, name)
     return int(match[1]) if match else None
 
 
@@ -197,7 +199,7 @@ def encode_json(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8", "surrogateescape")
 
 
-def decode_json(data: bytes, path: Path) -> dict[str, Any]:
+def decode_json(data: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read one of the folder's JSON files.
 
     Raises
@@ -227,7 +229,7 @@ def read_job(disk: FolderDisk) -> dict[str, Any]:
         raise FormatError(
             f"{disk.path} is not a job folder of slurmapply: it has no {JOB}.", path=disk.path
         )
-    content = decode_json(data, disk.path / JOB)
+    content = decode_json(data, disk.place(JOB))
     version = content.get("format")
     if "uuid" not in content or not isinstance(version, int):
         raise FormatError(
@@ -241,7 +243,7 @@ def read_job(disk: FolderDisk) -> dict[str, Any]:
             f"reads formats up to {FORMAT}. Update slurmapply here.",
             path=disk.path,
         )
-    _check_fields(content, _JOB_FIELDS, disk.path / JOB)
+    _check_fields(content, _JOB_FIELDS, disk.place(JOB))
     return content
 
 
@@ -258,8 +260,8 @@ def read_run(disk: FolderDisk, number: int) -> dict[str, Any]:
         raise JobFolderError(
             f"{disk.path / name} is missing: was the folder copied in part?", path=disk.path
         )
-    content = decode_json(data, disk.path / name)
-    _check_fields(content, _RUN_FIELDS, disk.path / name)
+    content = decode_json(data, disk.place(name))
+    _check_fields(content, _RUN_FIELDS, disk.place(name))
     return content
 
 
@@ -285,7 +287,7 @@ _RUN_FIELDS = {"rule": _is_rule, "tasks": _is_count, "function_of_run": _is_coun
 
 
 def _check_fields(
-    content: Mapping[str, Any], fields: Mapping[str, Callable[[Any], bool]], path: Path
+    content: Mapping[str, Any], fields: Mapping[str, Callable[[Any], bool]], path: str
 ) -> None:
     """Refuse what this package does not write: a folder may come from elsewhere, or be damaged."""
     for name, fits in fields.items():

@@ -15,6 +15,7 @@ from slurmapply.endings import (
     was_cancelled,
     why,
 )
+from slurmapply.order import order_rows
 from slurmapply.outcome import Failure
 from slurmapply.records import never_fits
 from slurmapply.worker.run import plan_run
@@ -74,7 +75,7 @@ class Leftovers:
         if number not in self._runs:
             view = self._follower.view_run(number)
             self._runs[number] = RunLeftovers(
-                self._disk, self._job["uuid"], view, lambda: self._follower.last_words(view)
+                self._disk, self._job, view, lambda: self._follower.last_words(view)
             )
         return self._runs[number]
 
@@ -84,8 +85,8 @@ class RunLeftovers:
 
     Parameters
     ----------
-    disk, uuid, view
-        The folder, the job's uuid, the run.
+    disk, job, view
+        The folder, its ``job.json``, the run.
     ask
         Gives the batch system's last words, by task; called only where no record says enough.
     """
@@ -93,14 +94,15 @@ class RunLeftovers:
     def __init__(
         self,
         disk: FolderDisk,
-        uuid: str,
+        job: Mapping[str, Any],
         view: RunView,
         ask: Callable[[], Words],
     ) -> None:
         self.view = view
         self._disk = disk
         self._ask = ask
-        self._run = plan_run(view.number, uuid, view.rows, view.asked)
+        rows = order_rows(disk, job, view.asked, view.rows)
+        self._run = plan_run(view.number, job["uuid"], rows, view.asked)
         self._lives = {life.life.task: life for life in view.latest}
         self._records: dict[int, list[Mapping[str, Any]]] = {}
         for life in view.lives:
@@ -133,7 +135,7 @@ class RunLeftovers:
         """Give the task that claimed a row last, or None; a static share is claimed from birth."""
         if row not in self.view.rows:
             return None
-        chunk = self._run.plan.chunk_at(self.view.rows.position(row))
+        chunk = self._run.plan.chunk_at(self._run.rows.position(row))
         if chunk not in self._owners:
             self._owners[chunk] = self._claimer(chunk)
             if self._owners[chunk] is None and self._run.static and self._on_slurm:

@@ -18,10 +18,12 @@ import json
 import struct
 import zlib
 from array import array
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurmapply.states import OK_CODE, STATUS_CODES, RowStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAGIC = b"slurmrec"
 FORMAT = 1
@@ -41,6 +43,8 @@ COLUMNS = (
 )  # fmt: skip
 
 KIND_NONE, KIND_BOOL, KIND_INT, KIND_FLOAT, KIND_PICKLE, KIND_FAILURE = range(6)
+#: How a slot is packed, by kind.
+_SLOT_CODES = "qqqdqq"
 _MOST_CAUSES = 255
 #: A peak that could not be known.
 UNKNOWN_PEAK = -1.0
@@ -83,17 +87,29 @@ class Measures(NamedTuple):
     log_length: int = 0
 
 
-@dataclass(slots=True)
-class FrameBuilder:
-    """Collects rows until they are written as one frame."""
+def _empty_columns() -> dict[str, list[Any]]:
+    return {name: [] for name, _ in COLUMNS}
 
-    uuid: bytes
-    rows: list[tuple[Any, ...]] = field(default_factory=list)
-    causes: list[str] = field(default_factory=list)
-    values: list[bytes] = field(default_factory=list)
+
+class FrameBuilder:
+    """Collects rows until they are written as one frame.
+
+    Parameters
+    ----------
+    uuid
+        The job's.
+    """
+
+    __slots__ = ("causes", "columns", "uuid", "values")
+
+    def __init__(self, uuid: bytes) -> None:
+        self.uuid = uuid
+        self.columns = _empty_columns()
+        self.causes: list[str] = []
+        self.values: list[bytes] = []
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.columns["row"])
 
     @property
     def full(self) -> bool:
@@ -102,40 +118,55 @@ class FrameBuilder:
 
     def add(self, row: int, attempt: int, kind: int, value: Any, measures: Measures) -> None:
         """Add a row that is ok: `value` is the value itself, or its pickle for KIND_PICKLE."""
-        if kind == KIND_PICKLE:
-            self.values.append(value)
-            value = len(value)
-        self.rows.append((row, OK_CODE, kind, 0, attempt, *measures, value))
+        slot = self.keep(value) if kind == KIND_PICKLE else value
+        self._add(row, OK_CODE, kind, 0, attempt, *measures, slot)
 
     def add_failure(
         self, row: int, attempt: int, status: RowStatus, failure: Failure, measures: Measures
     ) -> None:
         """Add a row that failed."""
+        cause, slot = self.keep_failure(failure)
+        self._add(row, STATUS_CODES[status], KIND_FAILURE, cause, attempt, *measures, slot)
+
+    def _add(self, *cells: Any) -> None:
+        for column, cell in zip(self.columns.values(), cells, strict=True):
+            column.append(cell)
+
+    def add_columns(self, **columns: Iterable[Any]) -> None:
+        """Add rows column by column; their values and failures are kept already, in this order."""
+        for name, cells in columns.items():
+            self.columns[name].extend(cells)
+
+    def keep(self, value: bytes) -> int:
+        """Keep the pickle of a row's value; gives what stands for it in the row's slot."""
+        self.values.append(value)
+        return len(value)
+
+    def keep_failure(self, failure: Failure) -> tuple[int, int]:
+        """Keep why a row failed; gives what stands for it in the columns `cause` and `slot`."""
         if failure.cause not in self.causes:
             self.causes.append(failure.cause)
-        cause = self.causes.index(failure.cause)
-        data = failure.encode()
-        self.values.append(data)
-        code = STATUS_CODES[status]
-        self.rows.append((row, code, KIND_FAILURE, cause, attempt, *measures, len(data)))
+        return self.causes.index(failure.cause), self.keep(failure.encode())
 
     def take(self) -> bytes:
         """Give the collected rows as one frame, and begin anew."""
         frame = _encode_frame(self)
-        self.rows, self.causes, self.values = [], [], []
+        for column in self.columns.values():
+            column.clear()
+        self.causes, self.values = [], []
         return frame
 
 
 def _encode_frame(builder: FrameBuilder) -> bytes:
-    columns = dict(zip((name for name, _ in COLUMNS), zip(*builder.rows, strict=True), strict=True))
     constant = 0
     parts = []
     for bit, (name, code) in enumerate(COLUMNS):
-        cells = columns[name]
+        cells = builder.columns[name]
         if name == "slot":
-            parts.append(_pack_slots(columns["kind"], cells))
+            parts.append(_pack_slots(builder.columns["kind"], cells))
             continue
-        if cells.count(cells[0]) == len(cells):
+        # The last cell first: by it most columns that vary are known at once.
+        if cells[0] == cells[-1] and cells.count(cells[0]) == len(cells):
             constant |= 1 << bit
             cells = cells[:1]
         parts.append(array(code, cells).tobytes())
@@ -149,15 +180,14 @@ def _encode_frame(builder: FrameBuilder) -> bytes:
     return b"".join((header, CHECKSUM.pack(zlib.crc32(header)), table, causes, values))
 
 
-def _pack_slots(kinds: tuple[int, ...], cells: tuple[Any, ...]) -> bytes:
+def _pack_slots(kinds: list[int], cells: list[Any]) -> bytes:
     # Never constant: equal values of different kinds (1, True, 1.0) are not the same bytes.
     floats = kinds.count(KIND_FLOAT)
     if floats == len(kinds):
         return array("d", cells).tobytes()
+    if kinds.count(KIND_NONE):
+        cells = [0 if cell is None else cell for cell in cells]
     if not floats:
-        return array("q", [cell or 0 for cell in cells]).tobytes()
-    pairs = zip(kinds, cells, strict=True)
-    return b"".join(
-        struct.pack("<d", cell) if kind == KIND_FLOAT else struct.pack("<q", cell or 0)
-        for kind, cell in pairs
-    )
+        return array("q", cells).tobytes()
+    codes = "".join(map(_SLOT_CODES.__getitem__, kinds))
+    return struct.pack(f"<{codes}", *cells)

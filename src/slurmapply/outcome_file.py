@@ -12,8 +12,9 @@ import struct
 import zlib
 from array import array
 from collections import Counter
-from dataclasses import dataclass, field
-from itertools import accumulate
+from collections.abc import Sequence
+from itertools import accumulate, repeat
+from operator import mul
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from slurmapply.errors import FormatError
@@ -24,7 +25,9 @@ from slurmapply.outcome import (
     HEADER,
     HEADER_SIZE,
     KIND_BOOL,
+    KIND_FAILURE,
     KIND_FLOAT,
+    KIND_INT,
     KIND_NONE,
     KIND_PICKLE,
     MAGIC,
@@ -34,7 +37,11 @@ from slurmapply.outcome import (
 from slurmapply.states import OK_CODE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
+
+
+#: By kind: whether the value's bytes stand among the values.
+_HAS_BYTES = bytes(kind >= KIND_PICKLE for kind in range(256))
 
 
 class Origin(NamedTuple):
@@ -46,7 +53,27 @@ class Origin(NamedTuple):
     file: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+class Same(Sequence[Any]):
+    """A column of a frame whose cells are all equal."""
+
+    __slots__ = ("_length", "cell")
+
+    def __init__(self, cell: Any, length: int) -> None:
+        self.cell = cell
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: Any) -> Any:
+        if not -self._length <= index < self._length:
+            raise IndexError(index)
+        return self.cell
+
+    def __iter__(self) -> Iterator[Any]:
+        return repeat(self.cell, self._length)
+
+
 class Frame:
     """One frame of an outcomes file: its table, and where its values stand.
 
@@ -57,23 +84,39 @@ class Frame:
     offset, size
         Where the frame stands in the file, and its length in bytes.
     columns
-        One array for each name in `COLUMNS`.
+        The cells by the names in `COLUMNS`: an array, or less where that says it all: `Same` for
+        equal cells, a range for consecutive rows.
     causes
         What the column `cause` counts into.
     values_place, values_checksum
         Offset within the frame and length of the values; their checksum.
     """
 
-    origin: Origin
-    offset: int
-    size: int
-    columns: dict[str, array[Any]]
-    causes: list[str]
-    values_place: tuple[int, int]
-    values_checksum: int
+    __slots__ = (
+        "causes", "columns", "offset", "origin", "size", "values_checksum", "values_place",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        origin: Origin,
+        offset: int,
+        size: int,
+        *,
+        columns: Mapping[str, Sequence[Any]],
+        causes: list[str],
+        values_place: tuple[int, int],
+        values_checksum: int,
+    ) -> None:
+        self.origin = origin
+        self.offset = offset
+        self.size = size
+        self.columns = columns
+        self.causes = causes
+        self.values_place = values_place
+        self.values_checksum = values_checksum
 
     def __len__(self) -> int:
-        return len(self.columns["row"])
+        return len(self.columns["slot"])
 
     def cause(self, index: int) -> str:
         """Give the cause of one row, empty when it is ok."""
@@ -84,13 +127,20 @@ class Frame:
 
     def tally(self) -> Counter[tuple[int, str]]:
         """Count the rows by status code and cause."""
-        pairs = Counter(zip(self.columns["status"], self.columns["cause"], strict=True))
-        return Counter(
-            {
-                (code, "" if code == OK_CODE else self.causes[cause]): count
-                for (code, cause), count in pairs.items()
-            }
-        )
+        codes, causes = self.columns["status"], self.columns["cause"]
+        if isinstance(codes, Same) and codes.cell == OK_CODE:
+            return Counter({(OK_CODE, ""): len(self)})
+        pairs = Counter(zip(codes, causes, strict=True))
+        found: Counter[tuple[int, str]] = Counter()
+        for (code, cause), count in pairs.items():
+            found[code, "" if code == OK_CODE else self.causes[cause]] += count
+        return found
+
+    @property
+    def kinds(self) -> set[int]:
+        """The kinds of values that stand in it."""
+        kinds = self.columns["kind"]
+        return {kinds.cell} if isinstance(kinds, Same) else set(kinds)
 
     def measures(self, index: int) -> Measures:
         """Give when and how one row ran."""
@@ -115,11 +165,15 @@ class FrameValues:
     def __init__(self, frame: Frame, data: bytes) -> None:
         self._frame = frame
         self._data = memoryview(data)
-        kinds, slots = frame.columns["kind"], frame.columns["slot"]
-        lengths = (
-            slot if kind >= KIND_PICKLE else 0 for kind, slot in zip(kinds, slots, strict=True)
-        )
-        self._ends = list(accumulate(lengths))
+        self._ends = self._found_ends() if data else []
+
+    def _found_ends(self) -> list[int]:
+        kinds, slots = self._frame.columns["kind"], self._frame.columns["slot"]
+        if isinstance(kinds, Same):
+            return list(accumulate(slots))
+        # A slot says a length only where the value is not the slot itself.
+        lengths = map(mul, slots, bytes(kinds).translate(_HAS_BYTES))
+        return list(accumulate(lengths))
 
     def bytes(self, index: int) -> bytes:
         """Give the pickle of a value, or the bytes of a failure."""
@@ -139,13 +193,77 @@ class FrameValues:
             return struct.unpack("<d", struct.pack("<q", slot))[0]
         return None if kind == KIND_NONE else bool(slot) if kind == KIND_BOOL else slot
 
+    def all(self) -> tuple[list[Any], dict[int, BaseException]]:
+        """Give all values at once, and by index why some cannot be loaded here.
 
-@dataclass(slots=True)
+        Rows that are not ok, and values that cannot be loaded, are None; unpickles as `value`.
+        """
+        kinds, slots = self._frame.columns["kind"], self._frame.columns["slot"]
+        if not isinstance(kinds, Same):
+            return self._of_all_kinds()
+        if kinds.cell == KIND_PICKLE:
+            return self._unpickled()
+        return _PLAIN[kinds.cell](slots), {}
+
+    def _unpickled(self) -> tuple[list[Any], dict[int, BaseException]]:
+        values: list[Any] = []
+        broken: dict[int, BaseException] = {}
+        load, data, keep, start = pickle.loads, self._data, values.append, 0
+        for end in self._ends:
+            try:
+                keep(load(data[start:end]))
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # it runs the user's code
+                broken[len(values)] = error
+                keep(None)
+            start = end
+        return values, broken
+
+    def _of_all_kinds(self) -> tuple[list[Any], dict[int, BaseException]]:
+        values: list[Any] = []
+        broken: dict[int, BaseException] = {}
+        slots, keep = self._frame.columns["slot"], values.append
+        rows = zip(self._frame.columns["kind"], slots, _floats(slots), strict=True)
+        for index, (kind, slot, number) in enumerate(rows):
+            if kind == KIND_FLOAT:
+                keep(number)
+            elif kind == KIND_INT:
+                keep(slot)
+            elif kind == KIND_FAILURE:
+                keep(None)
+            else:
+                try:
+                    keep(self.value(index))
+                except (Exception, SystemExit) as error:  # noqa: BLE001  # the user's code
+                    broken[index] = error
+                    keep(None)
+        return values, broken
+
+
+def _floats(slots: Any) -> list[float]:
+    return array("d", slots.tobytes()).tolist()
+
+
+def _nothing(slots: Any) -> list[None]:
+    return [None] * len(slots)
+
+
+#: Makes a frame's values of its slots, where all are of one kind.
+_PLAIN: dict[int, Callable[[Any], list[Any]]] = {
+    KIND_NONE: _nothing,
+    KIND_BOOL: lambda slots: list(map(bool, slots)),
+    KIND_INT: lambda slots: slots.tolist(),
+    KIND_FLOAT: _floats,
+    KIND_FAILURE: _nothing,
+}
+
+
 class FileReader:
     """Reads the frames of one file as it grows.
 
     Attributes
     ----------
+    origin, uuid
+        Whose file it is; the job's.
     offset
         Where the next frame begins.
     seen
@@ -154,12 +272,13 @@ class FileReader:
         Bytes behind a damaged header, which are given up.
     """
 
-    origin: Origin
-    uuid: bytes
-    offset: int = 0
-    seen: int = 0
-    damaged_bytes: int = 0
-    _bad_tables: dict[int, _Header] = field(default_factory=dict)
+    def __init__(self, origin: Origin, uuid: bytes) -> None:
+        self.origin = origin
+        self.uuid = uuid
+        self.offset = 0
+        self.seen = 0
+        self.damaged_bytes = 0
+        self._bad_tables: dict[int, _Header] = {}
 
     @property
     def damaged_frames(self) -> int:
@@ -236,7 +355,11 @@ def _read_table(file: BinaryIO, origin: Origin, offset: int, header: _Header) ->
     columns = _decode_columns(data[: header.table], header)
     causes = json.loads(data[header.table :])
     place = (header.size - header.values, header.values)
-    return Frame(origin, offset, header.size, columns, causes, place, header.values_checksum)
+    return Frame(
+        origin, offset, header.size,
+        columns=columns, causes=causes, values_place=place,
+        values_checksum=header.values_checksum,
+    )  # fmt: skip
 
 
 def _table_length(header: _Header) -> int:
@@ -248,14 +371,22 @@ def _table_length(header: _Header) -> int:
     return sum(lengths)
 
 
-def _decode_columns(table: bytes, header: _Header) -> dict[str, array[Any]]:
-    columns = {}
+def _decode_columns(table: bytes, header: _Header) -> dict[str, Sequence[Any]]:
+    columns: dict[str, Sequence[Any]] = {}
     place = 0
     for bit, (name, code) in enumerate(COLUMNS):
-        column: array[Any] = array(code)
-        constant = bool(header.constant >> bit & 1)
-        length = column.itemsize * (1 if constant else header.rows)
-        column.frombytes(table[place : place + length])
-        columns[name] = column * header.rows if constant else column
+        constant = bool(header.constant >> bit & 1) and name != "slot"
+        length = array(code).itemsize * (1 if constant else header.rows)
+        column: array[Any] = array(code, table[place : place + length])
+        columns[name] = Same(column[0], header.rows) if constant else column
         place += length
+    columns["row"] = _as_range(columns["row"])
     return columns
+
+
+def _as_range(rows: Sequence[int]) -> Sequence[int]:
+    """Give consecutive rows as a range, which takes no memory."""
+    consecutive = range(rows[0], rows[0] + len(rows)) if rows else range(0)
+    if len(rows) == 1:
+        return consecutive
+    return consecutive if rows == array("q", consecutive) else rows

@@ -1,14 +1,14 @@
 """``worker.pyz``: the node's program, this whole package and the session's cloudpickle, zipped.
 
-What the node loads is compiled (each task would otherwise compile it anew); all sources stand
-beside, so that a user's module which imports this package works there, and a Python of another
-minor version can still read enough to say what is wrong.
+What the node loads is compiled (each task would otherwise compile it anew) and stands in one entry,
+so that one read brings it all (see `worker.bundle`). All sources stand beside: a user's module
+which imports this package works there, and a Python of another minor version can still read enough
+to say what is wrong.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.util
 import io
 import marshal
 import sys
@@ -29,15 +29,25 @@ if sys.version_info[:2] != wanted:
              "its module with setup=[...]." % (wanted + (sys.executable,) + sys.version_info[:2]))
 # The workers leave this folder; what they import later must still be found.
 sys.path[0] = os.path.abspath(sys.path[0])
+import marshal
+modules = marshal.loads(__loader__.get_data({modules!r}))
+names = {{"__name__": {bundle!r}}}
+exec(marshal.loads(modules[{bundle!r}][1]), names)
+names["Bundle"](sys.path[0], modules).install()
 from slurmapply.worker.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
 
 #: What every node loads; a test holds that it is all of it.
 _ON_NODES = (
-    "__init__", "call", "choice", "chunks", "disk", "errors", "jobfolder", "outcome", "pickles",
-    "records", "rows", "seeds", "states", "survey", "worker/",
+    "__init__", "call", "choice", "chunks", "disk", "errors", "jobfolder", "order", "outcome",
+    "pickles", "records", "rows", "seeds", "states", "survey", "worker/",
 )  # fmt: skip
+
+
+#: The entry with all compiled modules, and the module that imports from it.
+_MODULES = "modules.bin"
+_BUNDLE = "slurmapply.worker.bundle"
 
 
 @functools.cache
@@ -45,30 +55,31 @@ def pack_worker() -> bytes:
     """Make the content of ``worker.pyz`` for this Python."""
     import cloudpickle  # noqa: PLC0415  # only who submits needs it
 
+    packages = (Path(__file__).parent, _ON_NODES), (Path(cloudpickle.__file__).parent, ("",))
+    main = _MAIN.format(version=sys.version_info[:2], modules=_MODULES, bundle=_BUNDLE)
+    compiled: dict[str, tuple[bool, bytes]] = {}
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr("__main__.py", _MAIN.format(version=sys.version_info[:2]))
-        _add(archive, Path(__file__).parent, _ON_NODES)
-        _add(archive, Path(cloudpickle.__file__).parent, ("",))
+        archive.writestr("__main__.py", main)
+        for package, on_nodes in packages:
+            for name, source in _sources(package):
+                archive.write(source, f"{package.name}/{name}", zipfile.ZIP_DEFLATED, 1)
+                if name.startswith(on_nodes):
+                    module = _module_name(f"{package.name}/{name}")
+                    compiled[module] = (source.name == "__init__.py", _compiled(source))
+        archive.writestr(_MODULES, marshal.dumps(compiled))
     return stream.getvalue()
 
 
-def _add(archive: zipfile.ZipFile, package: Path, compiled: tuple[str, ...]) -> None:
-    for name, source in _modules(package):
-        archive.write(source, f"{package.name}/{name}", zipfile.ZIP_DEFLATED, 1)
-        if name.startswith(compiled):
-            archive.writestr(f"{package.name}/{name}c", _compiled(source))
-
-
-def _modules(package: Path) -> Iterator[tuple[str, Path]]:
+def _sources(package: Path) -> Iterator[tuple[str, Path]]:
     for source in sorted(package.rglob("*.py")):
         yield source.relative_to(package).as_posix(), source
 
 
+def _module_name(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
 def _compiled(source: Path) -> bytes:
-    """Give the content of a .pyc that is never checked against its source (PEP 552)."""
     loader = SourceFileLoader(source.stem, str(source))  # takes the session's own .pyc if it can
-    code = marshal.dumps(loader.get_code(source.stem))
-    unchecked_hash = (0b01).to_bytes(4, "little")
-    digest = importlib.util.source_hash(source.read_bytes())
-    return importlib.util.MAGIC_NUMBER + unchecked_hash + digest + code
+    return marshal.dumps(loader.get_code(source.stem))

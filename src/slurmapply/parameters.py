@@ -10,7 +10,7 @@ from slurmapply import jobfolder
 from slurmapply.errors import UntrustedFolderError
 from slurmapply.inputs import Items, Params
 from slurmapply.pickles import BufferReader
-from slurmapply.rows import ABSENT, ITEM, RowReader, open_rows
+from slurmapply.rows import ITEM, RowReader, open_rows
 from slurmapply.wording import harmless
 
 if TYPE_CHECKING:
@@ -88,11 +88,12 @@ class Parameters:
         return Params(columns, self._job["rows"], frame)
 
     def _columns(self) -> dict[str, list[Any]]:
-        rows = range(self._job["rows"])
-        columns = {name: [ABSENT] * len(rows) for name in self.column_names()}
-        for row in rows:
-            for name, value in self.arguments(row).items():
-                columns[name][row] = value
+        self.check_trust()
+        rows = open_rows(self._disk)
+        columns: dict[str, list[Any]] = {name: [] for name in rows.names}
+        for block in rows.all_blocks():
+            for name, cells in block.columns().items():
+                columns[name] += cells
         return columns
 
     def items(self) -> Items | None:

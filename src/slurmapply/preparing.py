@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import io
 import os
 import pickle
 import platform
@@ -13,20 +14,23 @@ import socket
 import sys
 import time
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder, removal
+from slurmapply.buffers import BufferWriter, DataFileError, check_room
 from slurmapply.chunks import tasks_for
 from slurmapply.disk import FolderDisk, write_all
 from slurmapply.errors import InvalidArgumentError, JobExistsError, JobFolderError
+from slurmapply.order import encode_order
 from slurmapply.packing import pack_worker
-from slurmapply.pickles import PROTOCOL, BufferWriter, ObjectWriter, Stored
+from slurmapply.pickles import PROTOCOL, Stored
+from slurmapply.pickling import ObjectWriter
 from slurmapply.resources import render_script, sbatch_options
 from slurmapply.rows import ITEM, encode_blocks, encode_index, index_entry
 from slurmapply.schedulers.base import Request
 from slurmapply.shipping import ship
+from slurmapply.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,6 +54,8 @@ class Work:
         The rows: parameters, or items.
     seed, seeded
         From which each row's random stream follows; whether the user gave it.
+    costs
+        What each row is expected to cost, or None.
     """
 
     kind: str
@@ -62,6 +68,7 @@ class Work:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     seeded: bool = False
+    costs: Sequence[float] | None = None
 
     @property
     def columns(self) -> Mapping[str, Sequence[Any]]:
@@ -258,13 +265,16 @@ def _make(folder: Path) -> None:
 
 def _write_work(disk: FolderDisk, work: Work) -> None:
     with disk.create(jobfolder.DATA) as data:
-        writer = ObjectWriter(BufferWriter(data))
+        writer = ObjectWriter(BufferWriter(data.fileno()))
         function = ship(
             work.function, work.more_args, work.global_objects, work.initializer, writer
         )
-        disk.write(jobfolder.FUNCTION, _stored(function))
+        _write_stored(disk, jobfolder.FUNCTION, function)
+        del function  # what could not be shared is in it once more
         _write_rows(disk, work, writer)
-        disk.write(jobfolder.ROWS_FRAME, _stored(_frame_of(work, writer)))
+        if work.costs is not None:
+            disk.write(jobfolder.ROWS_ORDER, encode_order(work.costs))
+        _write_stored(disk, jobfolder.ROWS_FRAME, _frame_of(work, writer))
 
 
 def _write_rows(disk: FolderDisk, work: Work, writer: ObjectWriter) -> None:
@@ -281,6 +291,8 @@ def _write_rows(disk: FolderDisk, work: Work, writer: ObjectWriter) -> None:
 def _blocks(work: Work, writer: ObjectWriter) -> Any:
     try:
         yield from encode_blocks(work.columns, work.length, writer)
+    except DataFileError:
+        raise
     except Exception as error:
         what = "items" if work.kind == "map" else "params"
         raise InvalidArgumentError(
@@ -298,8 +310,11 @@ def _frame_of(work: Work, writer: ObjectWriter) -> Stored:
     return writer.dump({"frame": rows.frame})
 
 
-def _stored(stored: Stored) -> bytes:
-    return pickle.dumps(stored.plain(), PROTOCOL)
+def _write_stored(disk: FolderDisk, name: str, stored: Stored) -> None:
+    # Buffered, because pickle takes no notice of a write that took less than it was given.
+    with io.BufferedWriter(disk.create(name)) as file:
+        check_room(file.fileno(), len(stored.data))
+        pickle.dump(stored.plain(), file, PROTOCOL)
 
 
 def write_run(run_folder: FolderDisk, plan: RunPlan) -> None:
@@ -313,10 +328,10 @@ def write_function(
 ) -> None:
     """Write the function of a retry that has its own, with what else the job's had."""
     with run_folder.create(jobfolder.DATA) as data:
-        writer = ObjectWriter(BufferWriter(data))
+        writer = ObjectWriter(BufferWriter(data.fileno()))
         more_args, initializer = like["more_args"], like["initializer"]
         stored = ship(function, more_args, like["globals"], initializer, writer)
-    run_folder.write(jobfolder.FUNCTION, _stored(stored))
+    _write_stored(run_folder, jobfolder.FUNCTION, stored)
 
 
 def _job_content(name: str, uuid: str, work: Work) -> dict[str, Any]:
@@ -326,6 +341,7 @@ def _job_content(name: str, uuid: str, work: Work) -> dict[str, Any]:
         "name": name,
         "kind": work.kind,
         "rows": work.length,
+        "cost": work.costs is not None,
         "function": work.function_name,
         "fingerprints": dict(work.fingerprints),
         "seed": work.seed,
@@ -356,9 +372,7 @@ def _versions() -> dict[str, str]:
     usual = ("cloudpickle", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn", "torch")
     loaded = {name: sys.modules[name] for name in usual if name in sys.modules}
     found = {name: getattr(module, "__version__", "") for name, module in loaded.items()}
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        found["slurmapply"] = metadata.version("slurmapply")
-    return {name: str(version) for name, version in found.items()}
+    return {name: str(version) for name, version in found.items()} | {"slurmapply": VERSION}
 
 
 def _user() -> str:

@@ -19,6 +19,8 @@ _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
 #: Looks get rarer as the wait goes on: a fiftieth of the time waited so far.
 _SHARE = 0.02
+#: Nor do they take more than a quarter of a processor: this machine may be a node too.
+_REST = 3.0
 #: A wait that is over by then needs no bar; one that goes on shows its clock so often.
 _NO_BAR_BEFORE = 0.5
 _REDRAW_EVERY = 1.0
@@ -57,6 +59,7 @@ def looks(follower: Follower, timeout: float | None) -> Iterator[JobState]:
     """
     begin = time.monotonic()
     while True:
+        used = time.process_time()
         state = follower.look(waiting=True)
         yield state
         if state in OVER:
@@ -67,9 +70,27 @@ def looks(follower: Follower, timeout: float | None) -> Iterator[JobState]:
                 f"the job has not ended within {timeout:g} s; it is {state}. It goes on: wait "
                 "again, look with job.status(), or end it with job.cancel()."
             )
-        pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, waited * _SHARE))
+        pause = pause_after(waited, time.process_time() - used)
         left = math.inf if timeout is None else timeout - waited
         time.sleep(min(pause, max(left, 0.001)))
+
+
+def pause_after(waited: float, used: float) -> float:
+    """Give the seconds until the next look.
+
+    Parameters
+    ----------
+    waited
+        Seconds since the waiting began.
+    used
+        Processor seconds that the last look took; not the time in which Slurm was asked.
+
+    Examples
+    --------
+    >>> pause_after(0.1, 0.001), pause_after(10.0, 0.001), pause_after(10.0, 0.25)
+    (0.02, 0.2, 0.75)
+    """
+    return min(_LONGEST_PAUSE, max(_FIRST_PAUSE, waited * _SHARE, used * _REST))
 
 
 def wait(follower: Follower, name: str, timeout: float | None) -> JobState:

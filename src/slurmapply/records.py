@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
@@ -30,7 +29,6 @@ def parse_records(data: bytes) -> Iterator[dict[str, Any]]:
             yield record
 
 
-@dataclass(slots=True)
 class TaskRecord:
     """Appends to one life's record.
 
@@ -40,10 +38,11 @@ class TaskRecord:
         The job folder, the run, whose record it is.
     """
 
-    disk: Disk
-    run: int
-    life: Life
-    _torn: bool = False
+    def __init__(self, disk: Disk, run: int, life: Life) -> None:
+        self.disk = disk
+        self.run = run
+        self.life = life
+        self._torn = False
 
     def start(self, workers: int, limit: float | None = None, pid: int | None = None) -> None:
         """Append the first record: who and where this life is, and its time limit in seconds.
@@ -122,12 +121,13 @@ class TaskRecord:
         self._torn = False
 
 
-@dataclass(slots=True)
 class LifeView:
     """What the record of one life says.
 
     Attributes
     ----------
+    life
+        Whose it is.
     started
         Its first record, or None.
     running
@@ -140,12 +140,13 @@ class LifeView:
         Its last record, or None.
     """
 
-    life: Life
-    started: dict[str, Any] | None = None
-    running: dict[int, dict[str, Any]] = field(default_factory=dict)
-    interrupted: list[dict[str, Any]] = field(default_factory=list)
-    stopping: dict[str, Any] | None = None
-    end: dict[str, Any] | None = None
+    def __init__(self, life: Life) -> None:
+        self.life = life
+        self.started: dict[str, Any] | None = None
+        self.running: dict[int, dict[str, Any]] = {}
+        self.interrupted: list[dict[str, Any]] = []
+        self.stopping: dict[str, Any] | None = None
+        self.end: dict[str, Any] | None = None
 
     @property
     def in_workers(self) -> RowNumbers:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from slurmapply.cells import exact, narwhal
 from slurmapply.columns import CannotHoldError, polars_series, typed_series
 from slurmapply.frames import FrameKind, PandasFrames, kind_of_frame
+from slurmapply.numeric import NumberColumn
 from slurmapply.shapes import (
     EMPTY,
     CannotSpreadError,
@@ -23,14 +24,17 @@ if TYPE_CHECKING:
 
     from slurmapply.inputs import Items, Params
 
+#: The cells of a column.
+Cells = list[Any] | NumberColumn
+
 __all__ = ["EMPTY", "collection", "results_table", "rows_table"]
 
 
 def results_table(
     params: Params | None,
-    values: Sequence[Any],
+    values: Sequence[Any] | NumberColumn,
     *,
-    extra: Mapping[str, list[Any]],
+    extra: Mapping[str, Cells],
     like: Any = None,
 ) -> Any:
     """Make one table of parameters, results and what happened to each row.
@@ -40,7 +44,8 @@ def results_table(
     params
         The parameters; None leaves them out.
     values
-        What each row gave back, in row order; EMPTY where it gave nothing.
+        What each row gave back, in row order, EMPTY where it gave nothing; or, where these are
+        all numbers, the column that they make.
     extra
         More columns, each with one cell for every row.
     like
@@ -54,14 +59,17 @@ def results_table(
     """
     like = like if params is None else params.frame
     kind = kind_of_frame(like)
-    columns, rows = _result_columns(values, kind)
+    columns: dict[str, Any]
+    rows: list[int] | None
+    if isinstance(values, NumberColumn):
+        columns, rows, length = {"result": values}, None, len(values.cells)
+    else:
+        (columns, rows), length = _result_columns(values, kind), len(values)
     names = [] if params is None else list(params.columns)
     beside = _named(names, columns, extra if rows is None else _repeated(extra, rows))
 
     def assembled(kind: FrameKind) -> Any:
-        lines = (
-            kind.without_columns(len(values), like) if params is None else kind.parameters(params)
-        )
+        lines = kind.without_columns(length, like) if params is None else kind.parameters(params)
         return kind.beside(lines if rows is None else kind.lines(lines, rows), beside)
 
     return _held(kind, assembled)
@@ -145,7 +153,7 @@ def _result_columns(
 
 
 def _named(
-    parameters: list[str], results: Mapping[str, Any], extra: Mapping[str, list[Any]]
+    parameters: list[str], results: Mapping[str, Any], extra: Mapping[str, Cells]
 ) -> dict[str, Any]:
     """Give every column a name of its own; the parameters keep theirs."""
     taken = {*parameters}
@@ -168,5 +176,8 @@ def _free(name: str, suffix: str, taken: set[str]) -> str:
     return name
 
 
-def _repeated(extra: Mapping[str, list[Any]], rows: list[int]) -> dict[str, list[Any]]:
-    return {name: [cells[row] for row in rows] for name, cells in extra.items()}
+def _repeated(extra: Mapping[str, Cells], rows: list[int]) -> dict[str, Cells]:
+    return {
+        name: cells.take(rows) if isinstance(cells, NumberColumn) else [cells[row] for row in rows]
+        for name, cells in extra.items()
+    }

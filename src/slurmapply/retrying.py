@@ -9,11 +9,11 @@ from slurmapply.preparing import RunPlan
 from slurmapply.resources import check_resources
 from slurmapply.rows import ITEM, RowNumbers
 from slurmapply.signature import check_call
-from slurmapply.states import FAILED, OK_CODE, JobState, RowStatus
+from slurmapply.states import FAILED, JobState
 from slurmapply.submitting import plan_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from slurmapply.collecting import Collector
     from slurmapply.following import Follower
@@ -42,12 +42,9 @@ def plan_retry(
     """
     outcomes = follower.outcomes
     count = len(outcomes)
-    chosen = choose_rows(rows, count, lambda: _statuses(follower, collector, state))
+    chosen = choose_rows(rows, count, lambda: collector.statuses(state))
     follower.survey.verify()
-    if chosen is None:
-        size = sum(outcomes.status_code(row) != OK_CODE for row in range(count))
-    else:
-        size = len(chosen)
+    size = len(outcomes.left() if chosen is None else chosen)
     if not size:
         return None
     before = plan_of(follower.run.asked, size)
@@ -59,15 +56,6 @@ def plan_retry(
         backend=before.backend,
         function_of_run=before.function_of_run,
     )
-
-
-def _statuses(follower: Follower, collector: Collector, state: JobState) -> list[tuple[str, str]]:
-    pairs = []
-    for row in range(len(follower.outcomes)):
-        status = follower.row_status(row, state)
-        cause = "" if status is RowStatus.OK else collector.failure(row, state)[1].cause
-        pairs.append((str(status), cause))
-    return pairs
 
 
 def changed_function(
@@ -101,7 +89,7 @@ def changed_function(
 
 
 def choose_rows(
-    rows: Any, count: int, statuses: Callable[[], list[tuple[str, str]]]
+    rows: Any, count: int, statuses: Callable[[], Sequence[tuple[str, str]]]
 ) -> RowNumbers | None:
     """Read ``retry(rows=...)``: None for all that is not ok, else the numbers.
 
@@ -142,7 +130,7 @@ def _rows_by_mask(mask: list[bool], count: int) -> RowNumbers:
     return RowNumbers.of(row for row, wanted in enumerate(mask) if wanted)
 
 
-def _rows_by_word(word: str, statuses: list[tuple[str, str]]) -> RowNumbers:
+def _rows_by_word(word: str, statuses: Sequence[tuple[str, str]]) -> RowNumbers:
     chosen = [
         row
         for row, (status, cause) in enumerate(statuses)

@@ -4,7 +4,8 @@
 a node loads only the blocks that it works on. A block is a pickle of plain containers::
 
     {"rows": 2,
-     "columns": [("depth", "plain", [1, 2]),                   cells that cannot be changed in place
+     "columns": [("depth", "plain", [1, 2]),                   cells that cannot be changed in
+                                                  place; many ints or floats are an `array`
                  ("model", "objects", [(pickle, buffers), None])]}  all others, a fresh copy for
                                                   each row; None: not given, f's default holds
 """
@@ -16,6 +17,7 @@ import itertools
 import json
 import pickle
 import zlib
+from array import array
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from slurmapply.disk import FolderDisk
-    from slurmapply.pickles import BufferPlace, ObjectWriter
+    from slurmapply.pickles import BufferPlace
+    from slurmapply.pickling import ObjectWriter
 
 #: A block is closed at this many rows or bytes of objects, whichever comes first.
 BLOCK_ROWS = 4096
@@ -122,6 +125,21 @@ class RowNumbers:
     def __repr__(self) -> str:
         return f"RowNumbers({self.ranges!r})"
 
+    def between(self, positions: range) -> Iterator[range]:
+        """Give the numbers at consecutive positions, as ranges.
+
+        Examples
+        --------
+        >>> list(RowNumbers(((0, 3), (7, 9))).between(range(1, 4)))
+        [range(1, 3), range(7, 8)]
+        """
+        while positions:
+            index = bisect_right(self._firsts, positions.start) - 1
+            here = positions[: self._firsts[index + 1] - positions.start]
+            ahead = self._starts[index] - self._firsts[index]
+            yield range(here.start + ahead, here.stop + ahead)
+            positions = positions[len(here) :]
+
     def position(self, number: int) -> int:
         """Give the position of a number that is in the set."""
         index = bisect_right(self._starts, number) - 1
@@ -155,7 +173,7 @@ def encode_blocks(
         stored = [
             (name, "objects", objects[name])
             if name in mixed
-            else (name, "plain", list(cells[start:stop]))
+            else (name, "plain", cells[start:stop])
             for name, cells in columns.items()
         ]
         yield start, pickle.dumps({"rows": stop - start, "columns": stored}, PROTOCOL)
@@ -163,13 +181,15 @@ def encode_blocks(
 
 
 def _all_plain(cells: Sequence[Any]) -> bool:
-    return all(_is_plain(kind) for kind in set(map(type, cells)))
+    return isinstance(cells, array) or all(_is_plain(kind) for kind in set(map(type, cells)))
 
 
 def _encode_objects(
     columns: Mapping[str, Sequence[Any]], names: set[str], rows: range, writer: ObjectWriter
 ) -> tuple[dict[str, list[Any]], int]:
     objects: dict[str, list[Any]] = {name: [] for name in columns if name in names}
+    if not objects:
+        return objects, rows.stop
     # One object in many rows is pickled once; the rows keep it alive, so its id stays its own.
     seen: dict[int, tuple[bytes, tuple[BufferPlace, ...]] | None] = {id(ABSENT): None}
     size = 0
@@ -197,6 +217,46 @@ def encode_index(
     return json.dumps({"rows": length, "columns": list(names), "blocks": entries}).encode()
 
 
+class Block:
+    """Consecutive rows and their arguments, as they stand in a block of ``rows.bin``."""
+
+    def __init__(self, first: int, content: Mapping[str, Any], buffers: BufferReader) -> None:
+        self.numbers = range(first, first + content["rows"])
+        self._columns: list[tuple[str, str, Sequence[Any]]] = content["columns"]
+        self._buffers = buffers
+        self.names = [name for name, _, _ in self._columns]
+        self.is_plain = all(kind == "plain" for _, kind, _ in self._columns)
+
+    def arguments(self, number: int) -> dict[str, Any]:
+        """Give the named arguments of one row, objects as fresh copies."""
+        place = number - self.numbers.start
+        arguments = {}
+        for name, kind, cells in self._columns:
+            cell = cells[place]
+            if kind == "plain":
+                arguments[name] = cell
+            elif cell is not None:
+                arguments[name] = self._buffers.load(*cell)
+        return arguments
+
+    def columns(self) -> dict[str, Sequence[Any]]:
+        """Give the cells of all columns, `ABSENT` where a row was not given one."""
+        return {
+            name: cells if kind == "plain" else list(map(self._cell, cells))
+            for name, kind, cells in self._columns
+        }
+
+    def _cell(self, stored: Any) -> Any:
+        return ABSENT if stored is None else self._buffers.load(*stored)
+
+    def cells(self, names: Sequence[str], numbers: range) -> Iterator[tuple[Any, ...]]:
+        """Give the cells of plain columns, in this order, one row after another."""
+        columns = {name: cells for name, _, cells in self._columns}
+        first = self.numbers.start
+        here = slice(numbers.start - first, numbers.stop - first)
+        return zip(*(columns[name][here] for name in names), strict=True)
+
+
 class RowReader:
     """Gives the arguments of any row, loading the block that holds it.
 
@@ -218,16 +278,32 @@ class RowReader:
         self._firsts = [entry[0] for entry in self._entries]
         self._open = open_file
         self._buffers = buffers
-        self._loaded = -1
-        self._first = 0
-        self._columns: list[tuple[str, str, list[Any]]] = []
+        self._loaded: Block | None = None
         self.length: int = content["rows"]
         self.names: list[str] = content["columns"]
 
-    def _load(self, number: int) -> None:
+    def arguments(self, number: int) -> dict[str, Any]:
+        """Give the named arguments of one row, objects as fresh copies."""
+        return self.block(number).arguments(number)
+
+    def blocks(self, ranges: Iterable[range]) -> Iterator[tuple[Block, range]]:
+        """Cut ranges of rows where blocks end; gives the block of each piece with it."""
+        for numbers in ranges:
+            start = numbers.start
+            while start < numbers.stop:
+                block = self.block(start)
+                stop = min(numbers.stop, block.numbers.stop)
+                yield block, range(start, stop)
+                start = stop
+
+    def block(self, number: int) -> Block:
+        """Give the block that holds a row; the last one is kept."""
+        if self._loaded is None or number not in self._loaded.numbers:
+            self._loaded = self._load(number)
+        return self._loaded
+
+    def _load(self, number: int) -> Block:
         which = bisect_right(self._firsts, number) - 1
-        if which == self._loaded:
-            return
         first, offset, length, checksum = self._entries[which]
         with self._open() as file:
             file.seek(offset)
@@ -237,26 +313,16 @@ class RowReader:
                 f"the parameters of rows {first} and following in rows.bin are damaged: their "
                 "checksum is wrong. Submit the job again."
             )
-        self._columns = pickle.loads(data)["columns"]
-        self._loaded, self._first = which, first
+        return Block(first, pickle.loads(data), self._buffers)
 
-    def arguments(self, number: int) -> dict[str, Any]:
-        """Give the named arguments of one row, objects as fresh copies."""
-        self._load(number)
-        place = number - self._first
-        arguments = {}
-        for name, kind, cells in self._columns:
-            cell = cells[place]
-            if kind == "plain":
-                arguments[name] = cell
-            elif cell is not None:
-                arguments[name] = self._buffers.load(*cell)
-        return arguments
+    def all_blocks(self) -> Iterator[Block]:
+        """Give one block after another."""
+        return map(self.block, self._firsts)
 
 
 def open_rows(disk: FolderDisk) -> RowReader:
     """Open a job's parameters, after a look at who could have written them."""
     with disk.open_trusted(jobfolder.ROWS_INDEX) as file:
         index = file.read()
-    buffers = BufferReader(disk.path.absolute() / jobfolder.DATA)
+    buffers = BufferReader(disk.place(jobfolder.DATA))
     return RowReader(index, lambda: disk.open_trusted(jobfolder.ROWS), buffers)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
 from slurmapply.errors import FormatError
-from slurmapply.records import LifeView, latest_lives
+from slurmapply.intents import read_intents
+from slurmapply.records import LifeView, latest_lives, view_life
+from slurmapply.rows import RowNumbers
 from slurmapply.schedulers.base import Submission
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from slurmapply.disk import FolderDisk
     from slurmapply.intents import Intent
-    from slurmapply.rows import RowNumbers
+    from slurmapply.jobfolder import Life
 
 
 #: Ends of tasks that were not their own doing.
@@ -78,6 +81,96 @@ class RunView:
         on_slurm = self.submission is None or self.submission.kind == "slurm"
         ends = {view.end["reason"] for view in self.latest if view.end}
         return on_slurm and not self.cancelled and bool(ends & _FROM_OUTSIDE)
+
+
+def ended_files(run: int, view: LifeView) -> dict[str, int]:
+    """Give the outcomes files that a task named at its end, with their sizes; none before that."""
+    named = view.end["files"] if view.end is not None else {}
+    return {f"{jobfolder.run_folder(run)}/{name}": size for name, size in named.items()}
+
+
+class RunReader:
+    """Reads what the folder shows of runs; what did not change is not taken apart again.
+
+    Parameters
+    ----------
+    disk, rows
+        The folder; number of rows of the job.
+    """
+
+    def __init__(self, disk: FolderDisk, rows: int) -> None:
+        self._disk = disk
+        self._rows = rows
+        self._fixed: tuple[bytes, RowNumbers] = (b"", RowNumbers(()))
+        self._asked: tuple[int, bytes, dict[str, Any]] = (-1, b"", {})
+        self._lives: dict[str, tuple[int, LifeView]] = {}
+
+    def view(self, number: int, left: Callable[[], RowNumbers]) -> RunView:
+        """Give a run as the folder shows it now.
+
+        Parameters
+        ----------
+        number
+            Of the run.
+        left
+            Gives the rows that are not ok.
+        """
+        asked = self._read_asked(number)
+        submission = read_submission(self._disk, number)
+        return RunView(
+            number,
+            asked,
+            submission,
+            self._rows_of(number, asked["rule"], left),
+            self._disk.read(jobfolder.cancelled(number)) is not None,
+            self.lives(number),
+            () if submission else read_intents(self._disk, number),
+        )
+
+    def _read_asked(self, number: int) -> dict[str, Any]:
+        # A rule may name ten thousand ranges of rows.
+        data = self._disk.read(jobfolder.run_json(number)) or b""
+        if self._asked[:2] != (number, data):
+            self._asked = number, data, jobfolder.read_run(self._disk, number)
+        return self._asked[2]
+
+    def _rows_of(self, number: int, rule: Any, left: Callable[[], RowNumbers]) -> RowNumbers:
+        fixed = self._disk.read(jobfolder.run_rows(number))
+        if fixed is not None:
+            if self._fixed[0] != fixed:
+                ranges = jobfolder.decode_json(fixed, self._disk.path)["ranges"]
+                self._fixed = fixed, RowNumbers(ranges)
+            return self._fixed[1]
+        if rule == "all":
+            return RowNumbers.first(self._rows)
+        return left() if rule == "left" else RowNumbers(rule)
+
+    def lives(self, number: int) -> list[LifeView]:
+        """Read the records of all lives of a run; those that did not grow are known."""
+        folder = jobfolder.run_folder(number)
+        views = []
+        for name in sorted(self._disk.names(folder)):
+            life = jobfolder.parse_record(name)
+            if life is not None:
+                views.append(self._life(life, f"{folder}/{name}"))
+        return views
+
+    def _life(self, life: Life, path: str) -> LifeView:
+        file = self._disk.open(path)
+        if file is None:
+            return LifeView(life)
+        with file:
+            size = file.seek(0, os.SEEK_END)
+            known = self._lives.get(path)
+            if known is not None and known[0] == size:
+                return known[1]
+            file.seek(0)
+            data = file.read()
+        view = view_life(life, data)
+        # NFS may show a file's new length before its bytes: then it is read again.
+        if data.endswith(b"\n") and b"\0" not in data:
+            self._lives[path] = len(data), view
+        return view
 
 
 def read_submission(disk: FolderDisk, run: int) -> Submission | None:

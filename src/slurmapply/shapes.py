@@ -18,6 +18,7 @@ import datetime as dt
 import enum
 import itertools
 import numbers
+import operator
 import sys
 import uuid
 import warnings
@@ -96,11 +97,27 @@ def is_nothing(value: Any) -> bool:
 
 
 def _spread_fields(values: Sequence[Any]) -> dict[str, list[Any]]:
-    rows = [{} if is_nothing(value) else _fields(value) for value in values]
+    rows = _as_fields(values)
     names = dict.fromkeys(itertools.chain.from_iterable(rows))
     if not names:
         raise CannotSpreadError
-    return {name: exact([row.get(name) for row in rows]) for name in names}
+    return {name: exact(_cells_of_field(name, rows)) for name in names}
+
+
+def _as_fields(values: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
+    """Give each value as a mapping of names; a million dicts that are one stay as they are."""
+    if {*map(type, values)} == {dict}:
+        names = {*itertools.chain.from_iterable(values)}
+        if {*map(type, names)} <= {str}:
+            return values
+    return [{} if is_nothing(value) else _fields(value) for value in values]
+
+
+def _cells_of_field(name: str, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    try:
+        return list(map(operator.itemgetter(name), rows))
+    except KeyError:
+        return [row.get(name) for row in rows]
 
 
 def _spread_sequences(values: Sequence[Any]) -> dict[str, list[Any]]:

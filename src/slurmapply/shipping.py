@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import io
 import sys
 from typing import TYPE_CHECKING, Any
 
+from slurmapply.buffers import Counter, DataFileError, in_units
 from slurmapply.call import payload
 from slurmapply.errors import InvalidArgumentError, NotPicklableError
-from slurmapply.pickles import BufferWriter, ObjectWriter
+from slurmapply.pickling import ObjectWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,10 +35,16 @@ def ship(
     ------
     NotPicklableError
         Something of it cannot be sent; the variable is named.
+    DataFileError
+        There is no room for it; what is large is named.
     """
     content = payload(function, more_args, global_objects, initializer)
     try:
         return writer.dump(content)
+    except DataFileError as error:
+        named = ", ".join(f"{name} ({in_units(size)})" for name, size in _large(content))
+        said = f"{error.strerror}: {named}" if named else error.strerror
+        raise DataFileError(error.errno, said) from error
     except Exception as error:
         raise _blame(content, error) from error
 
@@ -62,7 +68,7 @@ def _blame(content: Mapping[str, Any], error: Exception) -> NotPicklableError:
 
 def _refusal(value: Any) -> str | None:
     try:
-        ObjectWriter(BufferWriter(io.BytesIO())).dump(value)
+        ObjectWriter(Counter()).dump(value)
     except Exception as error:  # noqa: BLE001  # any way of failing is a refusal
         return f"{type(error).__name__}: {error}"
     return None
@@ -118,22 +124,17 @@ def large_parts(function: Any, more_args: Mapping[str, Any]) -> list[tuple[str, 
 
     Each is pickled once more to be measured: ask only when all together are that large.
     """
-    content = payload(function, more_args, {}, None)
-    sizes = []
-    for _, name, value in _parts(content):
-        buffers = BufferWriter(_Nowhere())
-        size = len(ObjectWriter(buffers).dump(value).data) + buffers.size
-        if size > WORTH_SAYING:
-            sizes.append((name, size))
-    return sizes
+    return _large(payload(function, more_args, {}, None))
 
 
-class _Nowhere:
-    """Takes what is only to be measured."""
+def _large(content: Mapping[str, Any]) -> list[tuple[str, int]]:
+    sizes = ((name, _size(value)) for _, name, value in _parts(content))
+    return [(name, size) for name, size in sizes if size > WORTH_SAYING]
 
-    def write(self, data: memoryview, /) -> int:
-        """Take all of it."""
-        return data.nbytes
+
+def _size(value: Any) -> int:
+    buffers = Counter()
+    return len(ObjectWriter(buffers).dump(value).data) + buffers.size
 
 
 def find_globals(names: Any, function: Any, caller: FrameType | None) -> dict[str, Any]:

@@ -28,7 +28,7 @@ An answer that failed, is empty or holds an unknown word never makes a job finis
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class RowStatus(str, enum.Enum):
@@ -96,8 +96,7 @@ class Presence(enum.Enum):
     ABSENT = "absent"  # a good answer that names none of them, or only ended ones
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """All that a job's state is judged by; see the table at the head of this module.
 
     Attributes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +128,8 @@ class JobStatus:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
+        import html  # noqa: PLC0415  # notebooks alone need it
+
         return f"<pre>{html.escape(str(self))}</pre>"
 
 

@@ -34,6 +34,14 @@ class Survey:
         Number of rows of the job.
     second_look
         Seconds after which damaged values are read again; 0 on a disk of this machine alone.
+
+    Attributes
+    ----------
+    outcomes
+        Those that count.
+    ended
+        The last sizes of files that nobody writes to any more, as far as somebody knows: when
+        these are read, the files are not looked at again.
     """
 
     def __init__(
@@ -44,6 +52,7 @@ class Survey:
         self._uuid = bytes.fromhex(uuid)
         self._readers: dict[str, FileReader] = {}
         self.outcomes = Outcomes(rows)
+        self.ended: dict[str, int] = {}
 
     def update(self, runs: Iterable[int]) -> int:
         """Read what is new in the files of these runs; gives the number of new frames."""
@@ -53,15 +62,25 @@ class Survey:
         folder = jobfolder.run_folder(run)
         new = 0
         for name in sorted(self._disk.names(folder)):
-            place = jobfolder.parse_outcomes(name)
-            if place is not None:
-                path = f"{folder}/{name}"
-                reader = self._readers.get(path)
-                if reader is None:
-                    reader = FileReader(Origin(run, *place, path), self._uuid)
-                    self._readers[path] = reader
+            path = f"{folder}/{name}"
+            reader = None if self._is_done_with(path) else self._reader(path, run, name)
+            if reader is not None:
                 new += self._read(path, reader)
         return new
+
+    def _reader(self, path: str, run: int, name: str) -> FileReader | None:
+        """Give what reads a file of a run's folder, None where it is no outcomes file."""
+        if path not in self._readers:
+            place = jobfolder.parse_outcomes(name)
+            if place is None:
+                return None
+            self._readers[path] = FileReader(Origin(run, *place, path), self._uuid)
+        return self._readers[path]
+
+    def _is_done_with(self, path: str) -> bool:
+        """Whether a file was read to its last byte, and nobody writes to it any more."""
+        size = self.ended.get(path)
+        return size is not None and self.has_read(path, size) and not self.damaged_at(path)
 
     def _read(self, path: str, reader: FileReader) -> int:
         # Opened anew each time: NFS looks for new data only then (close-to-open).

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
 from slurmapply.disk import FolderDisk, random_hex
 from slurmapply.errors import SlurmApplyError
 from slurmapply.jobfolder import Life
+from slurmapply.order import order_rows
 from slurmapply.records import TaskRecord
 from slurmapply.seeds import seed_of
 from slurmapply.survey import Survey
 from slurmapply.worker.claims import Claims
 from slurmapply.worker.clerk import Desk
-from slurmapply.worker.process import Assignment, Session
+from slurmapply.worker.kernel import boot_id, start_time
 from slurmapply.worker.run import (
     NotOursError,
     Run,
@@ -29,6 +30,15 @@ from slurmapply.worker.run import (
 )
 from slurmapply.worker.supervisor import Supervisor
 from slurmapply.worker.timelimit import TaskTime, kill_wait, limit_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from slurmapply.worker.history import Past
+    from slurmapply.worker.process import Assignment
+
+#: So much of a pickled function is looked at for how it was pickled.
+_BEGINNING = 4096
 
 
 def main(arguments: list[str]) -> int:
@@ -55,7 +65,7 @@ def _parse(arguments: list[str]) -> tuple[str, int, str]:
 
 
 def _run_task(uuid: str, number: int, tag: str) -> int:
-    disk = FolderDisk(Path.cwd())
+    disk = FolderDisk(os.getcwd())
     job = jobfolder.read_job(disk)
     asked = jobfolder.read_run(disk, number)
     if job["uuid"] != uuid or asked["tag"] != tag:
@@ -69,7 +79,8 @@ def _run_task(uuid: str, number: int, tag: str) -> int:
     life = Life(
         _file_safe(mine["job_id"]), _number("SLURM_ARRAY_TASK_ID"), _number("SLURM_RESTART_COUNT")
     )
-    run = plan_run(number, uuid, fix_rows(disk, uuid, job["rows"], number, asked["rule"]), asked)
+    rows = fix_rows(disk, uuid, job["rows"], number, asked["rule"])
+    run = plan_run(number, uuid, order_rows(disk, job, asked, rows), asked)
     return _supervise(disk, job, asked, run, life, everything=mine["kind"] == "local")
 
 
@@ -79,21 +90,12 @@ def _identity() -> dict[str, Any]:
     if array:
         cluster = os.environ.get("SLURM_CLUSTER_NAME", "")
         return {"kind": "slurm", "job_id": array, "cluster": cluster}
-    host, boot, start = os.uname().nodename, _boot_id(), _start_time()
+    host, boot, start = os.uname().nodename, boot_id(), start_time()
     job_id = os.environ.get("SLURMAPPLY_SUBMISSION") or f"local-{random_hex()}"
     return {
         "kind": "local", "job_id": job_id, "host": host, "boot_id": boot, "pid": os.getpid(),
         "start_time": start,
     }  # fmt: skip
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def _start_time() -> int:
-    # Field 22 of proc(5); the second, the command, may hold blanks.
-    return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
 
 
 def _file_safe(name: str) -> str:
@@ -114,32 +116,77 @@ def _supervise(
     *,
     everything: bool,
 ) -> int:
-    survey = Survey(disk, run.uuid, job["rows"])
-    claims = Claims(disk, run, life, survey, everything=everything)
-    workers = _workers(asked, everything=everything)
-    session = Session(
-        job["session"]["folder"],
-        (*job["session"]["sys_path"], *asked["sys_path"]),
-        tuple(asked["packages"]),
-        seed_of(job),
-        # A lone worker has them all: nobody is there to share them with.
-        asked["gpus_per_node"] if workers > 1 else None,
-    )
+    def desk() -> Desk:
+        survey = Survey(disk, run.uuid, job["rows"])
+        claims = Claims(disk, run, life, survey, everything=everything)
+        return Desk(disk, run, claims, TaskRecord(disk, run.number, life))
 
+    workers = _workers(asked, everything=everything)
+    supervisor = Supervisor(
+        run,
+        desk,
+        _assignments(disk, job, asked, run, life=life, workers=workers),
+        prepare=_preparation(disk, asked),
+        workers=workers,
+        history=_history(disk, job, run) if run.number or life.life else {},
+        task_time=_task_time(asked, everything=everything),
+    )
+    return supervisor.run(os.environ.get("SLURMAPPLY_STOP", ""))
+
+
+def _assignments(
+    disk: FolderDisk,
+    job: dict[str, Any],
+    asked: dict[str, Any],
+    run: Run,
+    *,
+    life: Life,
+    workers: int,
+) -> Callable[[int], Assignment]:
     def assignment(worker: int) -> Assignment:
+        from slurmapply.worker.process import Assignment, Session  # noqa: PLC0415  # loaded by then
+
+        session = Session(
+            job["session"]["folder"],
+            (*job["session"]["sys_path"], *asked["sys_path"]),
+            tuple(asked["packages"]),
+            seed_of(job),
+            # A lone worker has them all: nobody is there to share them with.
+            asked["gpus_per_node"] if workers > 1 else None,
+        )
         outcomes = life.outcomes(run.number, str(worker))
         function = jobfolder.function_files(asked)
         return Assignment(disk, run.uuid, run.rows, function, outcomes, session, worker)
 
-    supervisor = Supervisor(
-        run,
-        Desk(disk, run, claims, TaskRecord(disk, run.number, life)),
-        assignment,
-        workers=workers,
-        history=history_before(disk, run, survey) if run.number or life.life else {},
-        task_time=_task_time(asked, everything=everything),
-    )
-    return supervisor.run(os.environ.get("SLURMAPPLY_STOP", ""))
+    return assignment
+
+
+def _preparation(disk: FolderDisk, asked: dict[str, Any]) -> Callable[[], None]:
+    """Make what loads the workers' modules before they are forked, once for all of them."""
+    by_value = _is_by_value(disk, jobfolder.function_files(asked)[0])
+
+    def prepare() -> None:
+        import slurmapply.worker.process  # noqa: F401, PLC0415
+
+        if by_value:
+            import cloudpickle  # noqa: F401, PLC0415
+
+    return prepare
+
+
+def _is_by_value(disk: FolderDisk, function: str) -> bool:
+    """Whether a function needs cloudpickle: one that was pickled by value names it at once."""
+    # What is wrong with the file, the worker that loads it will say.
+    with contextlib.suppress(OSError):
+        file = disk.open(function)
+        if file is not None:
+            with file:
+                return b"cloudpickle" in file.read(_BEGINNING)
+    return False
+
+
+def _history(disk: FolderDisk, job: dict[str, Any], run: Run) -> dict[int, Past]:
+    return history_before(disk, run, Survey(disk, run.uuid, job["rows"]))
 
 
 def _task_time(asked: dict[str, Any], *, everything: bool) -> TaskTime:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import os
 import signal
@@ -23,6 +22,8 @@ _PR_SET_PDEATHSIG = 1
 
 def die_with(parent: int) -> None:
     """Have the kernel end this process when its parent ends (prctl(2), PR_SET_PDEATHSIG)."""
+    import ctypes  # noqa: PLC0415  # 2 ms, in the clerk while the supervisor goes on
+
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the kernel was told
         os._exit(1)
@@ -78,11 +79,11 @@ def _leave_to_the_supervisor(number: int) -> None:
 
 
 class Watch:
-    """Notes two things that the user's code does (sys.addaudithook).
+    """Notes three things that the user's code does (sys.addaudithook).
 
     That it is about to kill its own process: the kernel does not tell who sent a SIGKILL, and a
     kill from outside is worth another try. That it changes the working folder: a look after each
-    row would cost a system call.
+    row would cost a system call. That it has ever started a program: then each row may leave one.
 
     Parameters
     ----------
@@ -94,11 +95,13 @@ class Watch:
         self._page = page
         worker = os.getpid()
         self._own = (worker, 0, -worker, -1)
-        self.moved = False
+        self.moved = self.started = False
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Take note of an event of the audit table."""
         if event == "os.chdir":
             self.moved = True
+        elif event == "subprocess.Popen":
+            self.started = True
         elif event in ("os.kill", "os.killpg") and arguments[1] == signal.SIGKILL:
             self._page.own_hand = self._page.own_hand or arguments[0] in self._own

@@ -78,7 +78,7 @@ class Brake:
     def watches(self, pages: Iterable[Page]) -> bool:
         """Whether another failure could be the last."""
         if self._most == "auto":
-            return not self._sum(pages).any_ok
+            return not (self._known.any_ok or any(page.any_ok for page in pages))
         return self._most is not None
 
     def reason(self, pages: Iterable[Page]) -> str:

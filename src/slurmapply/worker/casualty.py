@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurmapply.worker.brake import Tally, fault_number
 from slurmapply.worker.history import Death, Past, judge
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     from slurmapply.worker.run import Run
 
 
-@dataclass(frozen=True, slots=True)
-class Casualty:
+class Casualty(NamedTuple):
     """A worker that died.
 
     Attributes
@@ -105,7 +103,7 @@ class Losses:
             return
         pool.give_back(range(row.position + 1, positions.stop))
         pool.give_back(range(written, row.position))
-        for_memory = casualty.was_killed and self._memory.take_kill()
+        for_memory = self.was_for_memory(casualty)
         if casualty.interrupted_by and casualty.was_killed and not for_memory:
             cause = casualty.interrupted_by
             self._interrupted(casualty, clerk, cause=cause, limit=self._limit)
@@ -113,6 +111,15 @@ class Losses:
             pool.again(row.position, casualty.past)  # it had come to its end in time
         else:
             self._judge(casualty, clerk, for_memory=for_memory)
+
+    def was_for_memory(self, casualty: Casualty) -> bool:
+        """Whether the kernel killed a worker for memory; asked once of each."""
+        return casualty.was_killed and self._memory.take_kill()
+
+    def lack_of_memory(self, workers: int) -> str:
+        """Say how much memory there was for a function that each worker loads."""
+        loads = "its worker loads it" if workers == 1 else f"each of its {workers} workers loads it"
+        return f"{loads} ({self._sizes()})"
 
     def _judge(self, casualty: Casualty, clerk: Clerk, *, for_memory: bool) -> None:
         run, row = self._run, casualty.worker.page.row

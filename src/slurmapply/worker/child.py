@@ -6,29 +6,27 @@ import contextlib
 import os
 import signal
 import sys
-import traceback
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from slurmapply import jobfolder
 from slurmapply.worker.birth import become_worker, die_with
 from slurmapply.worker.clerk import Clerk
 from slurmapply.worker.history import NEW
+from slurmapply.worker.messages import GROUP
 from slurmapply.worker.page import Page
 from slurmapply.worker.pool import Group
-from slurmapply.worker.process import GROUP, Assignment, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from slurmapply.worker.clerk import Desk
+    from slurmapply.worker.process import Assignment
 
 _NOTHING = Group(range(0), NEW)
 #: What a pipe holds (pipe(7)); more is dropped.
 _LONGEST_TRACE = 1 << 16
 
 
-@dataclass(slots=True)
 class Worker:
     """One worker.
 
@@ -55,24 +53,32 @@ class Worker:
         Where a row was that was ended because it took too long.
     """
 
-    number: int
-    page: Page
-    outcomes: str
-    pid: int
-    groups: int
-    reports: int
-    trace: int
-    ready: bool = False
-    group: Group = _NOTHING
-    since: float = 0.0
-    named: float = 0.0
-    late: float = 0.0
-    pardon: tuple[float, float] = (0.0, 0.0)
-    whereabouts: str = ""
-    ends: tuple[int, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.ends = self.groups, self.reports, self.trace
+    def __init__(
+        self,
+        number: int,
+        page: Page,
+        outcomes: str,
+        pid: int,
+        *,
+        groups: int,
+        reports: int,
+        trace: int,
+    ) -> None:
+        self.number = number
+        self.page = page
+        self.outcomes = outcomes
+        self.pid = pid
+        self.groups = groups
+        self.reports = reports
+        self.trace = trace
+        self.ends: tuple[int, ...] = (groups, reports, trace)
+        self.ready = False
+        self.group = _NOTHING
+        self.since = 0.0
+        self.named = 0.0
+        self.late = 0.0
+        self.pardon = (0.0, 0.0)
+        self.whereabouts = ""
 
     @property
     def idle(self) -> bool:
@@ -158,6 +164,8 @@ def fork_worker(number: int, assignment: Assignment, foreign: Iterable[int]) -> 
     def run(takes: int, gives: int) -> int:
         name = jobfolder.console_of(assignment.outcomes)
         own = become_worker(name, assignment.disk, page, traces)
+        from slurmapply.worker.process import work  # noqa: PLC0415  # loaded by `prepare`
+
         return work(assignment, page, own, takes, gives)
 
     try:
@@ -167,16 +175,18 @@ def fork_worker(number: int, assignment: Assignment, foreign: Iterable[int]) -> 
         raise
     finally:
         os.close(traces)
-    return Worker(number, page, assignment.outcomes, pid, groups, reports, trace)
+    return Worker(
+        number, page, assignment.outcomes, pid, groups=groups, reports=reports, trace=trace
+    )
 
 
-def fork_clerk(desk: Desk, foreign: Iterable[int]) -> Clerk:
+def fork_clerk(desk: Callable[[], Desk], foreign: Iterable[int]) -> Clerk:
     """Fork a clerk.
 
     Parameters
     ----------
     desk
-        What it does.
+        Makes what it does, in the fork.
     foreign
         As in `fork_worker`.
     """
@@ -186,7 +196,7 @@ def fork_clerk(desk: Desk, foreign: Iterable[int]) -> Clerk:
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(-1)
-        return desk.serve(takes, gives)
+        return desk().serve(takes, gives)
 
     return Clerk(*_fork(run, foreign))
 
@@ -214,6 +224,8 @@ def _fork(run: Callable[[int, int], int], foreign: Iterable[int]) -> tuple[int, 
             _close(*foreign, ours_to_write, ours_to_read)
             status = run(takes, gives)
         except Exception:  # noqa: BLE001  # the end of this process; its console tells why
+            import traceback  # noqa: PLC0415  # rarely needed, and 4 ms
+
             traceback.print_exc()
         finally:
             with contextlib.suppress(Exception):

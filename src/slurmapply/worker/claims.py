@@ -1,16 +1,17 @@
 """Who works on which rows: claims of chunks, by files alone.
 
-A task takes chunk c by giving its own token file the name ``claims/<c>.<generation>``. A claim is
-never stolen by a clock. It is followed by the next generation in two cases only: the task that
-held it wrote ``stopping`` (then whoever comes first goes on, rows that are still in its workers
-excepted until its ``end``), or the task's own next life finds it.
+A task takes chunk c by giving its own token file the name ``claims/<c>.<generation>``. Once it has
+a claim, that is its token. A claim is never stolen by a clock. It is followed by the next
+generation in two cases only: the task that held it wrote ``stopping`` (then whoever comes first
+goes on, rows that are still in its workers excepted until its ``end``), or the task's own next
+life finds it.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from slurmapply import jobfolder
 from slurmapply.disk import random_hex
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from slurmapply.worker.run import Run
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+_NO_PAST: Mapping[int, Past] = MappingProxyType({})
+
+
+class Claim(NamedTuple):
     """A chunk, or what is left of it, that this task works on.
 
     Attributes
@@ -44,14 +47,13 @@ class Claim:
     chunk: int
     generation: int
     positions: tuple[range, ...]
-    past: Mapping[int, Past] = field(default_factory=dict)
+    past: Mapping[int, Past] = _NO_PAST
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     chunk: int
     generation: int
-    positions: set[int]
+    positions: set[int]  # those that are left to wait for
 
 
 class Claims:
@@ -75,10 +77,10 @@ class Claims:
         self._life = life
         self._survey = survey
         self._everything = everything
-        self._token = life.token(run.number)
         self._known: set[int] | None = None
         self._waiting: list[_Waiting] = []
-        self._written = False
+        self._token = ""
+        self._claimed = False
 
     def take(self) -> Claim | None:
         """Claim the next chunk that has something to do, None when there is none now."""
@@ -112,7 +114,7 @@ class Claims:
         for waiting in tuple(self._waiting):
             left = {p for p in waiting.positions if self._wanted(p, hopeless)}
             free = {p for p in left if self._run.rows[p] not in blocked}
-            waiting.positions = left - free
+            waiting.positions.intersection_update(left - free)
             if not waiting.positions:
                 self._waiting.remove(waiting)
             if free:
@@ -165,14 +167,22 @@ class Claims:
         return latest
 
     def _link(self, chunk: int, generation: int) -> bool:
-        if not self._written:
-            token = {"life": self._life, "random": random_hex()}
-            self._disk.publish(self._token, json.dumps(token).encode())
-            self._written = True
-        won = self._disk.link(self._token, jobfolder.claim(self._run.number, chunk, generation))
+        name = jobfolder.claim(self._run.number, chunk, generation)
+        if not self._token:
+            self._token = self._make_token()
+        won = self._disk.link(self._token, name)
+        if won and not self._claimed:
+            self._disk.forget(self._token, name)
+            self._token, self._claimed = name, True
         if self._known is not None:
             self._known.add(chunk)
         return won
+
+    def _make_token(self) -> str:
+        token = self._life.token(self._run.number)
+        content = {"life": self._life, "random": random_hex()}
+        self._disk.append(token, json.dumps(content).encode())
+        return token
 
     def _take_again(self) -> Claim | None:
         """Go on with a chunk that its task gave up, or that an earlier life of this one held."""

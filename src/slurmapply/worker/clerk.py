@@ -85,6 +85,11 @@ class Clerk:
         """Requests that were not answered, but for those that ask for rows."""
         return [request for request in self._open if request[0] != "take"]
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something could not be sent yet."""
+        return bool(self._unsent)
+
     def flush(self) -> None:
         """Send what was left."""
         with contextlib.suppress(BlockingIOError, BrokenPipeError):
@@ -248,7 +253,13 @@ class Desk:
         _say(text)
 
     def do_finish(self, reason: str) -> dict[str, Any]:
-        """Write the last record, with the size of each outcomes file, by which readers know."""
+        """Write the last record, with the size of each outcomes file, by which readers know.
+
+        Most rows print nothing, and a file is a file to those who count them.
+        """
+        for console in {jobfolder.console_of(name) for name in self._all_outcomes()}:
+            if not self._length(console):
+                self._disk.remove(console)
         self._record.finish(reason, {
             name.rpartition("/")[2]: self._length(name) for name in self._all_outcomes()
         })  # fmt: skip

@@ -27,10 +27,10 @@ class Console(Protocol):
         """Give how much was printed so far."""
 
     def begin(self, offset: int) -> None:
-        """Note that a row begins whose part begins here."""
+        """Note that rows begin, and that the first one's part begins here."""
 
     def end(self, row: int, offset: int) -> int:
-        """Give where the row's part ends; what is too much of it is cut off."""
+        """Give where the row's part ends, and the next one's begins; cut off what is too much."""
 
     def mend(self) -> None:
         """Put right what rows did to the standard streams."""
@@ -40,8 +40,8 @@ class _Stream(io.FileIO):
     """A descriptor that takes so much and drops the rest."""
 
     def __init__(self, descriptor: int, console: WorkerConsole) -> None:
-        super().__init__(descriptor, "w", closefd=False)
         self._console = console
+        super().__init__(descriptor, "w", closefd=False)
 
     def write(self, data: Any, /) -> int:
         """Write what the row may still print; says that all was written."""
@@ -53,6 +53,45 @@ class _Stream(io.FileIO):
                 super().write(view[:room])
         self._console.room = room - len(view)
         return len(view)
+
+    def close(self) -> None:
+        """Close; the layers above come here too when they are closed."""
+        self._console.used = True
+        super().close()
+
+
+# The two layers of a standard stream, each of which may hold something back, or be taken off the
+# one below. They say when they are used, since flushing both streams after each row would take as
+# long as a quick row.
+
+
+class _Bytes(io.BufferedWriter):
+    def __init__(self, raw: io.RawIOBase, console: WorkerConsole) -> None:
+        self._console = console
+        super().__init__(raw)
+
+    def write(self, data: Any, /) -> int:
+        self._console.used = True
+        return super().write(data)
+
+    def detach(self) -> io.RawIOBase:
+        self._console.used = True
+        return super().detach()
+
+
+class _Text(io.TextIOWrapper):
+    def __init__(self, descriptor: int, console: WorkerConsole) -> None:
+        self._console = console
+        below = _Bytes(_Stream(descriptor, console), console)
+        super().__init__(below, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+    def write(self, text: str, /) -> int:
+        self._console.used = True
+        return super().write(text)
+
+    def detach(self) -> Any:
+        self._console.used = True
+        return super().detach()
 
 
 class WorkerConsole:
@@ -70,6 +109,7 @@ class WorkerConsole:
         self._identity = found.st_ino, found.st_dev
         self._limit = 0
         self.room = ROW_LIMIT
+        self.used = False
         self._connect()
 
     @property
@@ -82,25 +122,37 @@ class WorkerConsole:
         return os.lseek(self._file, 0, os.SEEK_END)
 
     def begin(self, offset: int) -> None:
-        """Note that a row begins whose part begins here."""
+        """Note what a row may print whose part begins here."""
         room = WORKER_LIMIT - offset
         self.room = self._limit = ROW_LIMIT if room > ROW_LIMIT else max(0, room)
 
     def end(self, row: int, offset: int) -> int:
-        """Give where the row's part ends, all that was printed included; mend the descriptors."""
+        """Give where the row's part ends, all that was printed included; mend Python's streams."""
+        try:
+            ours = sys.stdout is self._out and sys.stderr is self._err
+        except AttributeError:  # deleted by the row
+            ours = False
+        if ours and not self.used and os.lseek(self._file, 0, os.SEEK_END) == offset:
+            return offset
+        self._settle()
+        size = self.length()
+        if self.room < 0 or size - offset > self._limit:
+            size = self._cut(row, offset, size)
+        self.begin(size)
+        return size
+
+    def _settle(self) -> None:
+        """Write what streams hold back, the row's own ones too, and put ours back."""
         out, err = getattr(sys, "stdout", None), getattr(sys, "stderr", None)
         if out is not self._out or err is not self._err:
             _flush(out, err)
             self._reconnect()
+        self.used = False  # first: a thread of the row's may be printing
         try:
             self._out.flush()
             self._err.flush()
         except ValueError:  # closed by the row
             self._reconnect()
-        size = os.lseek(self._file, 0, os.SEEK_END)
-        if self.room < 0 or size - offset > self._limit:
-            return self._cut(row, offset, size)
-        return size
 
     def mend(self) -> None:
         """Put descriptors 1 and 2 back where a row closed or redirected them."""
@@ -128,8 +180,8 @@ class WorkerConsole:
         self._connect()
 
     def _connect(self) -> None:
-        sys.stdout = self._out = _text_stream(_Stream(_OUT, self))
-        sys.stderr = self._err = _text_stream(_Stream(_ERR, self))
+        sys.stdout = self._out = _Text(_OUT, self)
+        sys.stderr = self._err = _Text(_ERR, self)
 
 
 def become_console(descriptor: int) -> WorkerConsole:
@@ -161,9 +213,3 @@ def _flush(*streams: Any) -> None:
     for stream in streams:
         with contextlib.suppress(Exception):  # the user's own objects may do anything
             stream.flush()
-
-
-def _text_stream(raw: io.FileIO) -> io.TextIOWrapper:
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
-    )

@@ -9,7 +9,7 @@ import signal
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurmapply.worker.child import Worker, fork_worker
-from slurmapply.worker.process import REPORT
+from slurmapply.worker.messages import REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -23,32 +23,29 @@ from slurmapply.outcome import (
 from slurmapply.pickles import PROTOCOL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from slurmapply.call import Call
+    from slurmapply.call import Bound
 
 #: Exact types only: a subclass (numpy.float64, an IntEnum) must come back as what it was.
 _KINDS = {type(None): KIND_NONE, bool: KIND_BOOL, int: KIND_INT, float: KIND_FLOAT}
-_INT64 = range(-(2**63), 2**63)
+_INT64_LEAST, _INT64_MOST = -(2**63), 2**63 - 1
 
 
 def evaluate(
-    call: Call,
-    arguments: Callable[[int], dict[str, Any]],
-    number: int,
+    function: Callable[..., Any],
+    arguments: Iterator[Bound],
     *,
     interruptible: bool = False,
 ) -> tuple[int, Any]:
-    """Call the function for one row.
+    """Call the function for the next row.
 
     Parameters
     ----------
-    call
-        The function and its fixed arguments.
+    function
+        The user's.
     arguments
-        Gives a row's arguments; unpickling them runs the user's code too.
-    number
-        The row.
+        Gives the row's arguments; unpickling them runs the user's code too.
     interruptible
         Let a KeyboardInterrupt through: somebody sits at this process's keyboard.
 
@@ -58,15 +55,16 @@ def evaluate(
         A kind of `slurmapply.outcome` and the value itself, its pickle, or a `Failure`.
     """
     try:
-        value = call(arguments(number))
+        positional, named = next(arguments)
+        value = function(*positional, **named)
     except BaseException as error:
         if interruptible and isinstance(error, KeyboardInterrupt):
             raise
         return KIND_FAILURE, failure_of(error)
     kind = _KINDS.get(type(value), KIND_PICKLE)
-    if kind == KIND_INT and value not in _INT64:
-        kind = KIND_PICKLE
-    return _pickled(value) if kind == KIND_PICKLE else (kind, value)
+    if kind == KIND_PICKLE or (kind == KIND_INT and not _INT64_LEAST <= value <= _INT64_MOST):
+        return _pickled(value)
+    return kind, value
 
 
 def _pickled(value: Any) -> tuple[int, Any]:
@@ -119,7 +117,7 @@ def _text(error: BaseException) -> str:
 def _below_package(error: BaseException) -> Any:
     """Give the traceback without this package's own frames at its head."""
     # The code's own file name: inside worker.pyz it is not the module's __file__.
-    package = os.path.dirname(os.path.dirname(evaluate.__code__.co_filename))  # noqa: PTH120
+    package = os.path.dirname(os.path.dirname(evaluate.__code__.co_filename))
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(package):
         trace = trace.tb_next

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 from slurmapply import jobfolder
 from slurmapply.disk import FolderDisk, write_all
 from slurmapply.jobfolder import Life
+from slurmapply.order import order_rows
 from slurmapply.records import TaskRecord
 from slurmapply.seeds import kept_random_state, seed_of
 from slurmapply.survey import Survey
 from slurmapply.worker.brake import Brake
 from slurmapply.worker.console import ROW_LIMIT, cut_notice
 from slurmapply.worker.history import NEW, Past
+from slurmapply.worker.loop import RowLoop
 from slurmapply.worker.page import Page
 from slurmapply.worker.pool import Group
-from slurmapply.worker.process import Assignment, RowLoop, Session, fault_of_loading, load
+from slurmapply.worker.process import Assignment, Session, fault_of_loading, load
 from slurmapply.worker.run import Run, adopt, fix_rows, history_before, plan_run
 
 if TYPE_CHECKING:
@@ -33,12 +35,12 @@ def run_inline(path: Path, number: int, job_id: str) -> None:
     job, asked = jobfolder.read_job(disk), jobfolder.read_run(disk, number)
     adopt(disk, number, {"kind": "inline", "job_id": job_id})
     rows = fix_rows(disk, job["uuid"], job["rows"], number, asked["rule"])
-    run = plan_run(number, job["uuid"], rows, asked)
+    run = plan_run(number, job["uuid"], order_rows(disk, job, asked, rows), asked)
     life = Life(job_id, 0, 0)
     assignment = Assignment(
         disk,
         run.uuid,
-        rows,
+        run.rows,
         jobfolder.function_files(asked),
         life.outcomes(number, "0"),
         Session("", tuple(asked["sys_path"]), tuple(asked["packages"]), seed_of(job)),
@@ -129,13 +131,14 @@ class _InlineConsole:
         return self._file.tell()
 
     def begin(self, _offset: int) -> None:
-        """Note that a row begins."""
+        """Note that rows begin."""
         self._room = ROW_LIMIT
 
     def end(self, row: int, _offset: int) -> int:
         """Give where the row's part ends; says so when it printed too much."""
         if self._room < 0:
             self._file.write(cut_notice(row, ROW_LIMIT))
+        self._room = ROW_LIMIT
         return self._file.tell()
 
     def mend(self) -> None:

@@ -9,22 +9,22 @@ that can be read, the machine's own count of kills is left (vmstat).
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurmapply.worker.kernel import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PROCESS = Path("/proc/self/cgroup")
-_MOUNT = Path("/sys/fs/cgroup")
-_MACHINE = Path("/proc/vmstat")
+_PROCESS = "/proc/self/cgroup"
+_MOUNT = "/sys/fs/cgroup"
+_MACHINE = "/proc/vmstat"
 #: Where "no limit" is a number, it is near 2**63 (version 1).
 _NO_LIMIT = 1 << 60
 
 
-@dataclass(frozen=True, slots=True)
-class _Files:
+class _Files(NamedTuple):
     """How the two versions of control groups name the same things."""
 
     limit: str
@@ -49,7 +49,9 @@ class TaskMemory:
     """
 
     def __init__(
-        self, groups: list[tuple[Path, _Files]] | None = None, machine: Path = _MACHINE
+        self,
+        groups: list[tuple[str, _Files]] | None = None,
+        machine: str | os.PathLike[str] = _MACHINE,
     ) -> None:
         self._groups = find(_PROCESS, _MOUNT) if groups is None else groups
         self._machine = machine
@@ -67,16 +69,16 @@ class TaskMemory:
 
     def limit(self) -> int | None:
         """Give the task's limit in bytes, None when it has none that can be known."""
-        limits = (_number(folder / files.limit) for folder, files in self._groups)
+        limits = (_number(f"{folder}/{files.limit}") for folder, files in self._groups)
         known = [limit for limit in limits if limit is not None and limit < _NO_LIMIT]
         return min(known, default=None)
 
     def peak(self) -> int | None:
         """Give the most memory that the task has used, in bytes; None when it cannot be known."""
         for folder, files in self._groups:
-            limit = _number(folder / files.limit)
+            limit = _number(f"{folder}/{files.limit}")
             if limit is not None and limit == self.limit():
-                return _number(folder / files.peak)
+                return _number(f"{folder}/{files.peak}")
         return None
 
     def _kills(self) -> int:
@@ -84,10 +86,12 @@ class TaskMemory:
         if not self._groups:
             return _count(self._machine) or 0
         folder, files = self._groups[0]
-        return _count(folder / files.kills) or 0
+        return _count(f"{folder}/{files.kills}") or 0
 
 
-def find(process: Path, mount: Path) -> list[tuple[Path, _Files]]:
+def find(
+    process: str | os.PathLike[str], mount: str | os.PathLike[str]
+) -> list[tuple[str, _Files]]:
     """Give the folders of a process's memory group and of those above it, the nearest first.
 
     Parameters
@@ -98,39 +102,39 @@ def find(process: Path, mount: Path) -> list[tuple[Path, _Files]]:
         Where control groups are mounted.
     """
     try:
-        lines = process.read_text().splitlines()
+        lines = read_text(process).splitlines()
     except OSError:
         return []
     entries = [line.split(":", 2) for line in lines]
     for _, controllers, path in entries:
         if "memory" in controllers.split(","):
-            return list(_upwards(mount / "memory", path, _VERSION_1))
+            return list(_upwards(f"{mount}/memory", path, _VERSION_1))
     for number, controllers, path in entries:
         if number == "0" and not controllers:
-            return list(_upwards(mount, path, _VERSION_2))
+            return list(_upwards(os.fspath(mount), path, _VERSION_2))
     return []
 
 
-def _upwards(root: Path, path: str, files: _Files) -> Iterator[tuple[Path, _Files]]:
+def _upwards(root: str, path: str, files: _Files) -> Iterator[tuple[str, _Files]]:
     """Give the group and those above it; in a container the path may be the host's, not ours."""
-    folder = root / path.strip("/")
+    folder = os.path.join(root, path.strip("/")).rstrip("/")
     while True:
-        if (folder / files.kills).exists():
+        if os.path.exists(f"{folder}/{files.kills}"):
             yield folder, files
         if folder == root:
             return
-        folder = folder.parent
+        folder = os.path.dirname(folder)
 
 
-def _number(path: Path) -> int | None:
+def _number(path: str | os.PathLike[str]) -> int | None:
     with contextlib.suppress(OSError, ValueError):
-        return int(path.read_text())
+        return int(read_text(path))
     return None
 
 
-def _count(path: Path) -> int | None:
+def _count(path: str | os.PathLike[str]) -> int | None:
     with contextlib.suppress(OSError, ValueError):
-        for line in path.read_text().splitlines():
+        for line in read_text(path).splitlines():
             word, _, number = line.partition(" ")
             if word == "oom_kill":
                 return int(number)
@@ -147,3 +151,8 @@ def in_words(size: int) -> str:
     """
     megabytes = size / 2**20
     return f"{megabytes:.0f} MB" if megabytes < 1024 else f"{megabytes / 1024:.1f} GB"  # noqa: PLR2004  # 1024 is the unit
+
+
+def is_lack_of_memory(fault: str) -> bool:
+    """Whether it was for want of memory, NumPy's own kind of it too (`_ArrayMemoryError`)."""
+    return fault.partition(":")[0].endswith("MemoryError")

@@ -9,22 +9,16 @@ from __future__ import annotations
 
 import mmap
 import struct
+import time
 from typing import NamedTuple
 
 _SIZE = 4096
-# The worker's: position, attempt, wall-clock start, offset of its console, monotonic start.
-_ROW = struct.Struct("=qqdqd")
-_WORD = struct.Struct("=q")
-_TIME = struct.Struct("=d")
-_WRITTEN_AT = _ROW.size
-_FAILED_AT = _WRITTEN_AT + 8
-_FAULT_AT = _FAILED_AT + 8
-_CALLING_AT = _FAULT_AT + 8
-_ANY_OK_AT = _CALLING_AT + 1
-_OWN_HAND_AT = _CALLING_AT + 2
-_STOP_AT = _CALLING_AT + 8  # the supervisor's
-_PROBATION_AT = _STOP_AT + 1
-_LATE_AT = _STOP_AT + 8
+# Words of eight bytes. The worker's, written for each row or more seldom:
+_POSITION, _BEGAN, _ATTEMPT, _LOG_OFFSET, _WRITTEN, _FAILED, _FAULT = range(7)
+_LATE = 8  # the supervisor's
+# Bytes, behind the words.
+_CALLING, _ANY_OK, _OWN_HAND = range(80, 83)
+_STOP, _PROBATION = range(88, 90)  # the supervisor's
 _TEXTS_AT = (256, 2048)
 _LENGTH = struct.Struct("=I")
 
@@ -54,71 +48,116 @@ class RowInWork(NamedTuple):
 class Page:
     """One worker's page."""
 
-    __slots__ = ("_memory",)
+    __slots__ = ("_bytes", "_times", "_words")
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, _SIZE)
-        self.enter(NO_ROW, 0, 0.0, 0, 0.0)
-        self.calling = False
+        self._bytes = memoryview(mmap.mmap(-1, _SIZE))
+        self._words = self._bytes.cast("q")
+        self._times = self._bytes.cast("d")
+        self.rest()
 
     # -- written by the worker -------------------------------------------------------------
 
-    def enter(
-        self, position: int, attempt: int, start: float, log_offset: int, began: float
-    ) -> None:
-        """Note the row that begins, or NO_ROW."""
-        _ROW.pack_into(self._memory, 0, position, attempt, start, log_offset, began)
+    def enter(self, position: int, began: float) -> bool:
+        """Note the row that begins; says whether it is still wanted.
+
+        First which row, then whether it is wanted: see Supervisor._stop_early.
+        """
+        self._words[_POSITION] = position
+        self._times[_BEGAN] = began
+        if self._bytes[_STOP]:
+            return False
+        self._bytes[_CALLING] = True
+        return True
+
+    def leave(self, began: float) -> bool:
+        """Note that the function came to its end; says whether it did in time.
+
+        One that was found to take too long does not count as ended.
+        """
+        if self._times[_LATE] == began:
+            return False
+        self._bytes[_CALLING] = False
+        return True
+
+    def rest(self) -> None:
+        """Note that the worker is on no row."""
+        self._bytes[_CALLING] = False
+        self._words[_POSITION] = NO_ROW
 
     @property
     def row(self) -> RowInWork:
         """The row that the worker is on."""
-        return RowInWork(*_ROW.unpack_from(self._memory, 0))
+        began = self._times[_BEGAN]
+        position, attempt, log_offset = (
+            self._words[place] for place in (_POSITION, _ATTEMPT, _LOG_OFFSET)
+        )
+        start = time.time() - time.monotonic() + began
+        return RowInWork(position, attempt, start, log_offset, began)
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt the rows that begin are."""
+        return self._words[_ATTEMPT]
+
+    @attempt.setter
+    def attempt(self, attempt: int) -> None:
+        self._words[_ATTEMPT] = attempt
+
+    @property
+    def log_offset(self) -> int:
+        """Where the next row's part of the console begins."""
+        return self._words[_LOG_OFFSET]
+
+    @log_offset.setter
+    def log_offset(self, offset: int) -> None:
+        self._words[_LOG_OFFSET] = offset
 
     @property
     def written(self) -> int:
         """Positions of the worker's group below this one are in its outcomes file."""
-        return self._word(_WRITTEN_AT)
+        return self._words[_WRITTEN]
 
     @written.setter
     def written(self, position: int) -> None:
-        _WORD.pack_into(self._memory, _WRITTEN_AT, position)
+        self._words[_WRITTEN] = position
 
     @property
     def calling(self) -> bool:
         """Whether the user's function is being called: only then does a row's time count."""
-        return self._memory[_CALLING_AT] != 0
+        return self._bytes[_CALLING] != 0
 
     @calling.setter
     def calling(self, value: bool) -> None:
-        self._memory[_CALLING_AT] = value
+        self._bytes[_CALLING] = value
 
     @property
     def own_hand(self) -> bool:
         """Whether the user's code is about to signal its own process."""
-        return self._memory[_OWN_HAND_AT] != 0
+        return self._bytes[_OWN_HAND] != 0
 
     @own_hand.setter
     def own_hand(self, value: bool) -> None:
-        self._memory[_OWN_HAND_AT] = value
+        self._bytes[_OWN_HAND] = value
 
     @property
     def any_ok(self) -> bool:
         """Whether any row was ok."""
-        return self._memory[_ANY_OK_AT] != 0
+        return self._bytes[_ANY_OK] != 0
 
     @any_ok.setter
     def any_ok(self, value: bool) -> None:
-        self._memory[_ANY_OK_AT] = value
+        self._bytes[_ANY_OK] = value
 
     @property
     def failed(self) -> int:
         """How many rows failed."""
-        return self._word(_FAILED_AT)
+        return self._words[_FAILED]
 
     @property
     def fault(self) -> int:
         """A number for the first failure's exception and line, MIXED once another differed."""
-        return self._word(_FAULT_AT)
+        return self._words[_FAULT]
 
     def note_failure(self, fault: int, text: str) -> None:
         """Count a failed row.
@@ -132,10 +171,10 @@ class Page:
         """
         if not self.failed:
             self._write_text(1, text)
-            _WORD.pack_into(self._memory, _FAULT_AT, fault)
+            self._words[_FAULT] = fault
         elif self.fault != fault:
-            _WORD.pack_into(self._memory, _FAULT_AT, MIXED)
-        _WORD.pack_into(self._memory, _FAILED_AT, self.failed + 1)
+            self._words[_FAULT] = MIXED
+        self._words[_FAILED] += 1
 
     @property
     def fault_text(self) -> str:
@@ -156,49 +195,44 @@ class Page:
     @property
     def stop(self) -> bool:
         """Whether the worker should give back the rest of its group after this row."""
-        return self._memory[_STOP_AT] != 0
+        return self._bytes[_STOP] != 0
 
     @stop.setter
     def stop(self, value: bool) -> None:
-        self._memory[_STOP_AT] = value
+        self._bytes[_STOP] = value
 
     @property
     def probation(self) -> bool:
         """Whether the worker should give back the rest of its group after a failed row."""
-        return self._memory[_PROBATION_AT] != 0
+        return self._bytes[_PROBATION] != 0
 
     @probation.setter
     def probation(self, value: bool) -> None:
-        self._memory[_PROBATION_AT] = value
+        self._bytes[_PROBATION] = value
 
     @property
     def late(self) -> float:
         """When the row began that takes too long, on the monotonic clock; 0.0 for none."""
-        (began,) = _TIME.unpack_from(self._memory, _LATE_AT)
-        return float(began)
+        return self._times[_LATE]
 
     @late.setter
     def late(self, began: float) -> None:
-        _TIME.pack_into(self._memory, _LATE_AT, began)
+        self._times[_LATE] = began
 
     # --------------------------------------------------------------------------------------
-
-    def _word(self, place: int) -> int:
-        (word,) = _WORD.unpack_from(self._memory, place)
-        return int(word)
 
     def _write_text(self, which: int, value: str) -> None:
         begin = _TEXTS_AT[which]
         room = (*_TEXTS_AT, _SIZE)[which + 1] - begin - _LENGTH.size
         data = value.encode("utf-8", "replace")[:room]
-        self._memory[begin + _LENGTH.size : begin + _LENGTH.size + len(data)] = data
-        _LENGTH.pack_into(self._memory, begin, len(data))
+        self._bytes[begin + _LENGTH.size : begin + _LENGTH.size + len(data)] = data
+        _LENGTH.pack_into(self._bytes, begin, len(data))
 
     def _read_text(self, which: int) -> str:
         begin = _TEXTS_AT[which]
-        (length,) = _LENGTH.unpack_from(self._memory, begin)
+        (length,) = _LENGTH.unpack_from(self._bytes, begin)
         begin += _LENGTH.size
-        return self._memory[begin : begin + length].decode("utf-8", "replace")
+        return bytes(self._bytes[begin : begin + length]).decode("utf-8", "replace")
 
 
 #: Stands for failures that are not all alike.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 #: A group should keep a worker busy for so long: far above what handing it out costs (0.1 ms),
 #: far below what anybody would notice.
 GROUP_SECONDS = 0.05
+#: To cut what is left finer than this costs more than it evens out.
+_LEAST_SECONDS = 0.002
+#: How much of what was measured before still counts at the next measurement.
+_MEMORY = 0.5
 
 
 class Group(NamedTuple):
@@ -49,13 +54,28 @@ class Pool:
         self._history = dict(history)
         self._left: deque[range] = deque()
         self._alone: deque[int] = deque()
+        self._size = 0
         self._share = 0
-        self._row_seconds: float | None = None
+        self._measured = 0.0, 0.0
         self.held: dict[int, int] = {}
         self._open: dict[int, int] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._left))
+        return self._size
+
+    @property
+    def row_seconds(self) -> float | None:
+        """How long rows take, None when no row has ended yet."""
+        rows, seconds = self._measured
+        return seconds / rows if rows else None
+
+    @property
+    def lasts(self) -> float:
+        """In how many seconds a worker will find nothing here, as far as that can be known."""
+        row_seconds = self.row_seconds
+        if row_seconds is None:
+            return math.inf
+        return (self._size + 1) * row_seconds / self._workers
 
     @property
     def has_lonely(self) -> bool:
@@ -68,6 +88,7 @@ class Pool:
         self._history.update(claim.past)
         self.held[claim.chunk] = claim.generation
         size = sum(map(len, claim.positions))
+        self._size += size
         self._open[claim.chunk] = self._open.get(claim.chunk, 0) + size
         self._share = -(-size // self._workers)
 
@@ -75,6 +96,7 @@ class Pool:
         """Put positions that were handed out and not run in front again."""
         if positions:
             self._left.appendleft(positions)
+            self._size += len(positions)
 
     def again(self, position: int, past: Past) -> None:
         """Put a position behind all others to be tried once more, alone after a kill for memory."""
@@ -83,6 +105,7 @@ class Pool:
             self._alone.append(position)
         else:
             self._left.append(range(position, position + 1))
+            self._size += 1
 
     def settle(self, positions: range) -> None:
         """Note that positions are settled; a chunk without others is held no longer."""
@@ -95,18 +118,20 @@ class Pool:
             positions = range(here.stop, positions.stop)
 
     def measured(self, rows: int, seconds: float) -> None:
-        """Learn from a group how long rows take."""
+        """Learn from a group how long rows take; the latest groups count most."""
         if rows:
-            self._row_seconds = seconds / rows
+            before = self._measured
+            self._measured = _MEMORY * before[0] + rows, _MEMORY * before[1] + seconds
 
     def next_group(self) -> Group | None:
         """Cut the next group off, None when nothing is left that may run beside others."""
         while self._left:
             first = self._left.popleft()
+            self._size -= len(first)
             past = self._history.get(first.start, NEW)
             size = self._group_size(len(first))
             if self._history:
-                same = (n for n, p in enumerate(first) if self._history.get(p, NEW) != past)
+                same = (n for n, p in enumerate(first[:size]) if self._history.get(p, NEW) != past)
                 size = min(size, next(same, size))
             self.give_back(first[size:])
             if not past.memory:
@@ -122,13 +147,15 @@ class Pool:
     def _group_size(self, available: int) -> int:
         if self._static:
             return min(available, self._share)
-        if self._row_seconds is None:
+        row_seconds = self.row_seconds
+        if row_seconds is None:
             return 1
-        worth = int(GROUP_SECONDS / max(self._row_seconds, 1e-9))
-        fair = (len(self) + available) // (2 * self._workers)
-        return max(1, min(available, worth, fair))
+        most, least = (int(t / max(row_seconds, 1e-9)) for t in (GROUP_SECONDS, _LEAST_SECONDS))
+        fair = (self._size + available) // (2 * self._workers)
+        return max(1, min(available, most, max(fair, least)))
 
     def clear(self) -> None:
         """Give up all that was not handed out."""
         self._left.clear()
+        self._size = 0
         self._alone.clear()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurmapply import jobfolder
-from slurmapply.chunks import ChunkPlan, dynamic_plan, static_plan
+from slurmapply.chunks import ChunkPlan, cost_plan, dynamic_plan, static_plan
 from slurmapply.errors import FormatError, SlurmApplyError
+from slurmapply.order import OrderedRows
 from slurmapply.records import read_lives
 from slurmapply.rows import RowNumbers
 from slurmapply.states import OK_CODE
@@ -32,8 +31,7 @@ class NotOursError(SlurmApplyError):
     """A task that has no business in this run; nothing is wrong, it ends with one line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """The fixed facts of a run, the same for all of its tasks.
 
     Attributes
@@ -41,7 +39,7 @@ class Run:
     number, uuid
         Of the run; of the job.
     rows
-        The run's rows; a *position* is an index into them.
+        The run's rows, in the order in which they start; a *position* is an index into them.
     plan
         How positions are cut into chunks.
     static
@@ -134,9 +132,9 @@ def _published(disk: Disk, name: str) -> dict[str, Any]:
     """
     for _ in range(_LOOKS - 1):
         with contextlib.suppress(FormatError):
-            return jobfolder.decode_json(disk.read(name) or b"", Path(name))
+            return jobfolder.decode_json(disk.read(name) or b"", name)
         time.sleep(_LOOK_EVERY)
-    return jobfolder.decode_json(disk.read(name) or b"", Path(name))
+    return jobfolder.decode_json(disk.read(name) or b"", name)
 
 
 def _apply_rule(disk: Disk, uuid: str, rows: int, run: int, rule: Any) -> RowNumbers:
@@ -151,18 +149,21 @@ def _apply_rule(disk: Disk, uuid: str, rows: int, run: int, rule: Any) -> RowNum
 
 
 def plan_run(number: int, uuid: str, rows: RowNumbers, asked: Mapping[str, Any]) -> Run:
-    """Make a run from its ``run.json`` and its fixed rows."""
-    static = asked["schedule"] == "static"
-    tasks, processes = asked["tasks"], asked["processes_per_node"]
-    plan = (
-        static_plan(len(rows), tasks, processes)
-        if static
-        else dynamic_plan(len(rows), max(1, tasks), asked["chunksize"])
-    )
+    """Make a run from its ``run.json`` and its fixed rows, in the order in which they start."""
     return Run(
-        number, uuid, rows, plan, static, processes, asked["cpus_per_node"],
-        asked["retries"], asked["row_timeout"], asked["max_failures"],
+        number, uuid, rows, _plan(rows, asked), asked["schedule"] == "static",
+        asked["processes_per_node"], asked["cpus_per_node"], asked["retries"],
+        asked["row_timeout"], asked["max_failures"],
     )  # fmt: skip
+
+
+def _plan(rows: RowNumbers, asked: Mapping[str, Any]) -> ChunkPlan:
+    tasks, processes = max(1, asked["tasks"]), asked["processes_per_node"]
+    if asked["schedule"] == "static":
+        return static_plan(len(rows), asked["tasks"], processes)
+    if isinstance(rows, OrderedRows) and asked["chunksize"] is None:
+        return cost_plan(rows.costs, tasks, processes)
+    return dynamic_plan(len(rows), tasks, asked["chunksize"])
 
 
 def history_before(disk: Disk, run: Run, survey: Survey) -> dict[int, Past]:

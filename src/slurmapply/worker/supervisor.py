@@ -16,6 +16,7 @@ a shared disk hangs: its clerk does that.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import selectors
 import signal
@@ -27,9 +28,10 @@ from slurmapply.worker.casualty import Casualty, Losses
 from slurmapply.worker.child import fork_clerk
 from slurmapply.worker.crew import Crew
 from slurmapply.worker.deadlines import Deadlines
-from slurmapply.worker.page import NO_ROW
+from slurmapply.worker.longrows import LongRows
+from slurmapply.worker.memory import is_lack_of_memory
+from slurmapply.worker.messages import DONE, NOT_LOADED, NOT_WRITTEN, READY
 from slurmapply.worker.pool import Pool
-from slurmapply.worker.process import DONE, NOT_LOADED, NOT_WRITTEN, READY
 from slurmapply.worker.supply import Supply
 from slurmapply.worker.traces import adopt_orphans, end_orphans
 
@@ -44,14 +46,14 @@ if TYPE_CHECKING:
     from slurmapply.worker.run import Run
     from slurmapply.worker.timelimit import TaskTime
 
-#: A row that runs for longer is named in the task's record, and so shown as running.
-LONG_ROW = 2.0
 #: A worker keeps its group to itself for so long before others that are idle get the rest.
 _RECALL_AFTER = 0.2
+#: How often to look around where looks are all that tells; else only when something is due.
 _TICK = 0.1
-_TRIM_EVERY = 1.0
+_SOON = 0.001
+_LONGEST_PAUSE = 60.0
 #: Ends of a task that its Slurm state should show as failed.
-_FAULTS = ("load_failed", "write_failed", "no_workers", "clerk_died")
+_FAULTS = ("load_failed", "no_memory", "write_failed", "no_workers", "clerk_died")
 
 
 class Supervisor:
@@ -60,9 +62,11 @@ class Supervisor:
     Parameters
     ----------
     run, desk
-        The run, and what the clerk does for it.
+        The run; makes what the clerk does for it, in the clerk.
     assignment
         Makes what a worker of a number works for.
+    prepare
+        Loads what all workers need, while the clerk is at the disk.
     workers
         How many processes.
     history
@@ -74,15 +78,17 @@ class Supervisor:
     def __init__(
         self,
         run: Run,
-        desk: Desk,
+        desk: Callable[[], Desk],
         assignment: Callable[[int], Assignment],
         *,
+        prepare: Callable[[], None],
         workers: int,
         history: Mapping[int, Past],
         task_time: TaskTime,
     ) -> None:
         self._run = run
         self._desk = desk
+        self._prepare = prepare
         self._time = task_time
         self._selector = selectors.DefaultSelector()
         self._pool = Pool(run.plan, workers, static=run.static, history=history)
@@ -91,6 +97,7 @@ class Supervisor:
         self._deadlines = Deadlines(run.row_timeout)
         self._losses = Losses(run, self._pool, self._brake, task_time.limit)
         self._signalled = ""
+        self._signal_came = False
         self._supply = Supply()
         # How it ends.
         self._stop: str | None = None
@@ -101,7 +108,7 @@ class Supervisor:
         self._fault: tuple[str, str] | None = None
         self._clerks = 0
         self._newborn_killed = False
-        self._next_trim = 0.0
+        self._long_rows = LongRows(run.rows)
 
     def run(self, stop: str = "") -> int:
         """Run rows until there are none left for this task; gives the exit status.
@@ -112,14 +119,16 @@ class Supervisor:
             A signal that came while the task was being set up, or empty.
         """
         self._listen()
-        adopt_orphans()
         self._clerk = self._hire_clerk()
         size, limit = self._crew.size, self._time.limit
-        self._clerk.ask("start", workers=size, limit=limit, pid=os.getpid())
         if stop:
             self._note_signal(signal.Signals[f"SIG{stop.removeprefix('SIG')}"], None)
         else:
+            # Before the record: to write that takes the disk as long as to fork the workers.
             self._ask_for_more(time.monotonic())
+        self._clerk.ask("start", workers=size, limit=limit, pid=os.getpid())
+        self._prepare()
+        adopt_orphans()
         while not self._over():
             self._wait()
             self._look_after(time.monotonic())
@@ -144,9 +153,10 @@ class Supervisor:
             self._time.note_end()
 
     def _wait(self) -> None:
-        """Wait for reports, replies, ends of workers and signals; look around every so often."""
-        for key, _ in self._selector.select(timeout=_TICK):
+        """Wait for reports, replies, ends of workers and signals, or until something is due."""
+        for key, _ in self._selector.select(timeout=self._pause(time.monotonic())):
             if key.data is None:
+                self._signal_came = True
                 with contextlib.suppress(BlockingIOError):
                     os.read(key.fd, 4096)
             elif key.data is self._clerk:
@@ -155,11 +165,26 @@ class Supervisor:
                 self._take(report)
         self._clerk.flush()
 
+    def _pause(self, now: float) -> float:
+        """Say for how many seconds nothing is due; reports, replies and signals come by themselves.
+
+        A task of a thousand should not wake ten times a second while its rows run for hours.
+        """
+        if self._run.row_timeout is not None or self._signalled or self._stop:
+            return _TICK
+        missing = self._has_rows and len(self._crew.workers) < self._crew.size
+        if missing or self._clerk.is_behind:
+            return _TICK
+        due = [_LONGEST_PAUSE, self._long_rows.pause(self._crew, now)]
+        if self._lacks_rows and not self._one_runs_alone:
+            due += [self._supply.pause(now), self._until_recall(now)]
+        return max(_SOON, min(due))
+
     def _look_after(self, now: float) -> None:
-        for worker, status in self._crew.dead():
-            self._bury(worker, status)
+        if self._signal_came:
+            self._bury_dead()
         self._deadlines.enforce(self._crew, now)
-        self._watch_long_rows(now)
+        self._long_rows.watch(self._crew, self._clerk, now)
         self._obey_signals()
         self._mind_failures()
         self._hand_out(now)
@@ -171,7 +196,9 @@ class Supervisor:
         elif kind == DONE:
             self._take_back(worker, report)
         elif kind == NOT_LOADED:
-            self._stop_early("load_failed", worker.page.text)
+            said = worker.page.text
+            reason = "no_memory" if is_lack_of_memory(said) else "load_failed"
+            self._stop_early(reason, said)
         elif kind == NOT_WRITTEN:
             self._stop_early("write_failed", worker.page.text)
 
@@ -183,7 +210,7 @@ class Supervisor:
             self._pool.give_back(range(report.reached, worker.group.positions.stop))
         worker.drop_group()
         worker.page.stop = bool(self._stop)
-        self._supply.look_soon()
+        self._supply.look_soon(last=not self._crew.at_work)
 
     # -- the clerk -------------------------------------------------------------------------
 
@@ -234,20 +261,34 @@ class Supervisor:
     def _hand_out(self, now: float) -> None:
         if self._stop:
             return
-        if len(self._pool) or self._pool.has_lonely or self._supply.waiting:
+        if self._has_rows:
             self._fill_up(now)
-        # A row that runs alone has all of the task's memory.
-        if any(worker.busy and worker.group.past.memory for worker in self._crew):
+        if self._one_runs_alone:
             return
         for worker in self._crew:
             if worker.idle and (group := self._pool.next_group()):
                 worker.hand(group, self._run.retries, now)
-        if self._crew.any_idle or not self._crew.workers:
+        if (self._lacks_rows or self._supply.is_due(self._pool)) and self._supply.may_ask(now):
             self._ask_for_more(now)
         if self._supply.exhausted:
             self._recall(now)
             if self._pool.has_lonely and self._crew.all_idle and not self._supply.asking:
                 self._crew.workers[0].hand(self._pool.next_lonely(), self._run.retries, now)
+
+    @property
+    def _has_rows(self) -> bool:
+        """Whether there is or may soon be something to hand out."""
+        return bool(len(self._pool) or self._pool.has_lonely or self._supply.waiting)
+
+    @property
+    def _lacks_rows(self) -> bool:
+        """Whether workers wait for rows that are not here."""
+        return not len(self._pool) and (self._crew.any_idle or not self._crew.workers)
+
+    @property
+    def _one_runs_alone(self) -> bool:
+        """Whether a row is in work that has all of the task's memory."""
+        return any(worker.busy and worker.group.past.memory for worker in self._crew)
 
     def _fill_up(self, now: float) -> None:
         try:
@@ -259,9 +300,8 @@ class Supervisor:
             self._clerk.ask("note", text=refusal)
 
     def _ask_for_more(self, now: float) -> None:
-        if not len(self._pool) and self._supply.may_ask(now):
-            self._supply.asking = True
-            self._clerk.ask("take")
+        self._supply.asked(now)
+        self._clerk.ask("take")
 
     def _take_claim(self, reply: Mapping[str, Any]) -> None:
         claim = self._supply.take(reply, time.monotonic())
@@ -279,7 +319,19 @@ class Supervisor:
             if len(worker.group.positions) > 1 and now - worker.since > _RECALL_AFTER:
                 worker.page.stop = True
 
+    def _until_recall(self, now: float) -> float:
+        """Say in how many seconds the first worker is to be asked for the rest of its group."""
+        if not self._supply.exhausted or self._run.static:
+            return math.inf
+        long = (w for w in self._crew if len(w.group.positions) > 1 and not w.page.stop)
+        return min((w.since + _RECALL_AFTER - now for w in long), default=math.inf)
+
     # -- what befalls workers --------------------------------------------------------------
+
+    def _bury_dead(self) -> None:
+        self._signal_came = False
+        for worker, status in self._crew.dead():
+            self._bury(worker, status)
 
     def _bury(self, worker: Worker, status: int) -> None:
         """Settle the row that a dead worker was on, put its others back."""
@@ -299,28 +351,14 @@ class Supervisor:
         """Start another in place of one that was killed while it loaded, once."""
         page = casualty.worker.page
         from_outside = casualty.was_killed and not (page.text or page.own_hand)
+        for_memory = self._losses.was_for_memory(casualty)
         if from_outside and not self._newborn_killed:
             self._newborn_killed = True
             return
+        if for_memory:
+            self._stop_early("no_memory", self._losses.lack_of_memory(self._crew.size))
+            return
         self._stop_early("load_failed", page.text or casualty.death.name)
-
-    def _watch_long_rows(self, now: float) -> None:
-        """Write down which rows have been running for long, and cut what they print without end."""
-        for worker in self._crew:
-            row = worker.page.row
-            if row.position == NO_ROW or now - row.began < LONG_ROW:
-                continue
-            which: dict[str, Any] = {
-                "outcomes": worker.outcomes,
-                "row": self._run.rows[row.position],
-                "offset": row.log_offset,
-            }
-            if worker.named != row.began:
-                worker.named = row.began
-                self._clerk.ask("running", attempt=row.attempt, start=row.start, **which)
-            elif now > self._next_trim:
-                self._next_trim = now + _TRIM_EVERY
-                self._clerk.ask_once("trim", **which)
 
     def _mind_failures(self) -> None:
         """Take no more rows when they fail as `max_failures` says."""
@@ -389,8 +427,7 @@ class Supervisor:
         self._crew.dismiss()
         while self._crew.workers and not self._time.is_up:
             self._wait()
-            for worker, status in self._crew.dead():
-                self._bury(worker, status)
+            self._bury_dead()
         self._clerk.ask("finish", reason=self._stop or "done")
         while not (self._finished or self._time.is_up):
             self._wait()

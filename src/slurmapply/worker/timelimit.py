@@ -6,8 +6,9 @@ import contextlib
 import os
 import re
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from slurmapply.worker.kernel import read_text, start_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,17 +113,15 @@ def process_age() -> float:
 
     The script's last line replaces the shell by this program, so it is the same process.
     """
-    # Field 22 of proc(5); the second, the command, may hold blanks.
-    started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-    uptime = float(Path("/proc/uptime").read_text().split()[0])
-    return uptime - started / os.sysconf("SC_CLK_TCK")
+    uptime = float(read_text("/proc/uptime").split()[0])
+    return uptime - start_time() / os.sysconf("SC_CLK_TCK")
 
 
 def kill_wait(environment: Mapping[str, str]) -> float:
     """Give how long after SIGTERM Slurm sends SIGKILL, from its configuration on this node."""
     for path in (environment.get("SLURM_CONF"), *_CONFIGURATIONS):
         with contextlib.suppress(OSError, TypeError):
-            text = Path(path or "").read_text(encoding="utf-8", errors="replace")
+            text = read_text(path or "")
             found = re.search(r"(?mi)^\s*KillWait\s*=\s*(\d+)", text)
             # slurmctld waits at least five seconds (_rpc_terminate_job in slurmd/req.c).
             return max(5.0, float(found[1])) if found else _KILL_WAIT

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from slurmapply.worker.kernel import read_text
 
 if TYPE_CHECKING:
     from slurmapply.worker.birth import Watch
@@ -38,7 +38,7 @@ class Traces:
         if self._watch.moved:
             os.fchdir(self._folder)
             self._watch.moved = False
-        return _end_forgotten(row)
+        return _end_forgotten(row) if self._watch.started else ""
 
 
 def _end_forgotten(row: int) -> str:
@@ -58,7 +58,7 @@ def _end_forgotten(row: int) -> str:
         if process.poll() is None:
             process.kill()
             process.wait()
-            name = os.path.basename(_program(process.args))  # noqa: PTH119  # any text
+            name = os.path.basename(_program(process.args))  # any text
             said += (
                 f"slurmapply: row {row} left {name} (process {process.pid}) running; it was ended\n"
             )
@@ -75,6 +75,8 @@ def _program(arguments: Any) -> str:
 
 def adopt_orphans() -> None:
     """Become the parent of what the workers leave behind (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    import ctypes  # noqa: PLC0415  # 2 ms, while the clerk is at the disk
+
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
@@ -96,7 +98,7 @@ def end_orphans() -> None:
 
 def _children() -> list[int]:
     try:
-        text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+        text = read_text(f"/proc/self/task/{os.getpid()}/children")
     except OSError:  # a kernel without CONFIG_PROC_CHILDREN
         return []
     return [int(pid) for pid in text.split()]

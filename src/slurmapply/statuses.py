@@ -1,0 +1,186 @@
+"""The statuses of all rows at a look: by the outcomes that count, and by what still runs."""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from itertools import compress
+from typing import TYPE_CHECKING
+
+from slurmapply.rows import RowNumbers
+from slurmapply.states import (
+    OK_CODE,
+    OVER,
+    SETTLED,
+    STATUS_CODES,
+    STATUS_OF_CODE,
+    JobState,
+    RowStatus,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from slurmapply.choice import Outcomes
+    from slurmapply.runview import RunView
+
+#: Statuses of rows that have no outcome, which are never on disk; they only need to differ.
+_UNSETTLED = {
+    RowStatus.PENDING: 101,
+    RowStatus.RUNNING: 102,
+    RowStatus.UNFINISHED: 103,
+    RowStatus.CANCELLED: 104,
+}
+_CODES = {**STATUS_CODES, **_UNSETTLED}
+#: The status for each code that `Statuses.codes` gives.
+WORDS = {code: status for status, code in _CODES.items()}
+
+
+class Statuses:
+    """Knows the status of rows, of one as of all.
+
+    A million rows are looked at as the bytes of their codes, never one by one.
+
+    Parameters
+    ----------
+    outcomes
+        Those that count.
+    """
+
+    def __init__(self, outcomes: Outcomes) -> None:
+        self._outcomes = outcomes
+        self._elsewhere_of: tuple[int, int, RowNumbers] = (0, 0, RowNumbers(()))
+        self._elsewhere: Counter[tuple[int, str]] = Counter()
+
+    def of_row(self, row: int, run: RunView, state: JobState) -> RowStatus:
+        """Say what is the case with one row.
+
+        Parameters
+        ----------
+        row
+            Its number.
+        run, state
+            The job's latest run, and its state.
+        """
+        code = self._outcomes.status_code(row)
+        due = row in run.rows and self._outcomes.last_run(row) < run.number
+        if state not in OVER and (due or not code):
+            return RowStatus.RUNNING if row in self.running(run) else RowStatus.PENDING
+        return STATUS_OF_CODE[code] if code else _missing_word(run, state)
+
+    def codes(self, run: RunView, state: JobState) -> bytes:
+        """Give a code for each row's status; `WORDS` says which."""
+        codes = bytearray(self._outcomes.codes)
+        if state not in OVER and run.number:
+            self._clear_due(codes, run)
+        codes = codes.replace(b"\0", bytes([_CODES[_missing_word(run, state)]]))
+        for row in self.running(run) if state not in OVER else ():
+            if codes[row] == _CODES[RowStatus.PENDING]:
+                codes[row] = _CODES[RowStatus.RUNNING]
+        return bytes(codes)
+
+    def _clear_due(self, codes: bytearray, run: RunView) -> None:
+        for start, stop in run.rows.ranges:
+            runs = self._outcomes.last_runs(start, stop)
+            if max(runs, default=run.number) < run.number:
+                codes[start:stop] = bytes(stop - start)
+                continue
+            for row, last_run in enumerate(runs, start):
+                if last_run < run.number:
+                    codes[row] = 0
+
+    def rows(self, wanted: Collection[RowStatus], run: RunView, state: JobState) -> list[int]:
+        """Give the rows that have one of these statuses, in order."""
+        codes = {_CODES[status] for status in wanted}
+        chosen = bytes(code in codes for code in range(256))
+        return list(compress(range(len(self._outcomes)), self.codes(run, state).translate(chosen)))
+
+    def running(self, run: RunView) -> set[int]:
+        """Rows that a live task has named as running, and that have no outcome yet."""
+        return {
+            row
+            for view in run.latest
+            if view.end is None
+            for row in view.running
+            if row < len(self._outcomes) and self._outcomes.last_run(row) < run.number
+        }
+
+    def count(self, run: RunView, state: JobState) -> tuple[Counter[str], Counter[str]]:
+        """Count rows by status, and failed rows by cause."""
+        over = state in OVER
+        tally = self._outcomes.tally
+        if not over and run.number:
+            tally.subtract(self._due_again(run))
+        counts: Counter[str] = Counter()
+        causes: Counter[str] = Counter()
+        for (code, cause), number in tally.items():
+            counts[STATUS_OF_CODE[code].value] += number
+            if cause:
+                causes[cause] += number
+        missing = len(self._outcomes) - counts.total()
+        running = 0 if over else min(len(self.running(run)), missing)
+        counts[RowStatus.RUNNING.value] += running
+        counts[_missing_word(run, state).value] += missing - running
+        return +counts, +causes
+
+    def _due_again(self, run: RunView) -> Counter[tuple[int, str]]:
+        """Count the rows of a later run that are to run again, by what befell them before."""
+        due = self._outcomes.tally_before(run.number)
+        due.subtract(self._not_in(run))
+        return +due
+
+    def _not_in(self, run: RunView) -> Counter[tuple[int, str]]:
+        """Count the rows that a run leaves alone; these change only as earlier runs' files do."""
+        frames = sum(frame.origin.run < run.number for frame in self._outcomes.frames)
+        key = (run.number, frames, run.rows)
+        if key != self._elsewhere_of:
+            self._elsewhere_of, self._elsewhere = key, self._counted_outside(run.rows)
+        return self._elsewhere
+
+    def _counted_outside(self, rows: RowNumbers) -> Counter[tuple[int, str]]:
+        codes = bytearray(self._outcomes.codes)
+        for start, stop in rows.ranges:
+            codes[start:stop] = bytes(len(codes[start:stop]))
+        counted: Counter[tuple[int, str]] = Counter({(OK_CODE, ""): codes.count(OK_CODE)})
+        failed = bytes(code not in (0, OK_CODE) for code in range(256))
+        outside = compress(range(len(codes)), codes.translate(failed))
+        counted.update(map(self._outcomes.key, outside))
+        return counted
+
+
+class EndedRows:
+    """Tells which rows have ended since the last look, each of them once.
+
+    Parameters
+    ----------
+    rows
+        Number of rows of the job.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._told = bytearray(rows)
+        self._seen = b""
+
+    def new(self, codes: bytes, state: JobState) -> Iterator[int]:
+        """Give the rows that were not given yet, in order.
+
+        Parameters
+        ----------
+        codes, state
+            A code for each row's status, the job's state; when it is over, all rows have ended.
+        """
+        if codes == self._seen and state not in OVER:
+            return
+        self._seen = codes
+        known = range(256) if state in OVER else {_CODES[status] for status in SETTLED}
+        ended = codes.translate(bytes(code in known for code in range(256)))
+        for row in compress(range(len(codes)), map(operator.gt, ended, bytes(self._told))):
+            self._told[row] = 1
+            yield row
+
+
+def _missing_word(run: RunView, state: JobState) -> RowStatus:
+    """Name the status of rows without an outcome that do not run."""
+    if state not in OVER or state is JobState.PREPARED:
+        return RowStatus.PENDING
+    return RowStatus.CANCELLED if run.cancelled else RowStatus.UNFINISHED
