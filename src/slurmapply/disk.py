@@ -49,6 +49,9 @@ class Disk(Protocol):
     def append(self, name: str, data: bytes) -> None:
         """Append to a file of one's own, and sync it."""
 
+    def make_folder(self, name: str) -> None:
+        """Make a folder for this user alone; it may be there."""
+
     def open(self, name: str) -> BinaryIO | None:
         """Open a file for reading, None when it is not there."""
 

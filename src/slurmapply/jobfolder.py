@@ -96,6 +96,11 @@ def claim(run: int, chunk: int, generation: int) -> str:
     return f"run_{run}/claims/{chunk}.{generation}"
 
 
+def stopping(run: int) -> str:
+    """Name the folder where tasks of a run that stop early leave a mark."""
+    return f"run_{run}/stopping"
+
+
 class Life(NamedTuple):
     """One start of a task: its submission, its number, how often it was restarted."""
 
@@ -110,6 +115,10 @@ class Life(NamedTuple):
     def record(self, run: int) -> str:
         """Name this life's own record."""
         return f"run_{run}/task_{self.submission}_{self.task}_{self.life}.jsonl"
+
+    def mark(self, run: int) -> str:
+        """Name the empty file by which others see that this life's record says `stopping`."""
+        return f"{stopping(run)}/{self.submission}_{self.task}_{self.life}"
 
     def outcomes(self, run: int, worker: str) -> str:
         """Name an outcomes file of a worker of this life, different at each call."""
@@ -159,6 +168,7 @@ _CONSOLE = r"(?:slurm|console)_(\d+)(?:_\w+)?\.(?:out|txt)"
 
 _OUTCOMES = r"outcomes_(\d+)_(\d+)_(\d+)_([0-9a-f]+)(\.died|\.\d+)?\.rec"
 _RECORD = r"task_([\w.@-]+)_(\d+)_(\d+)\.jsonl"
+_MARK = r"([\w.@-]+)_(\d+)_(\d+)"
 _CLAIM = r"(\d+)\.(\d+)"
 _INTENT = r"intent\.(\d+)"
 _RUN = r"run_(\d+)"
@@ -173,6 +183,12 @@ def parse_outcomes(name: str) -> tuple[int, int] | None:
 def parse_record(name: str) -> Life | None:
     """Give whose record a file of this name is."""
     match = re.fullmatch(_RECORD, name)
+    return Life(match[1], int(match[2]), int(match[3])) if match else None
+
+
+def parse_mark(name: str) -> Life | None:
+    """Give whose mark a file of this name is."""
+    match = re.fullmatch(_MARK, name)
     return Life(match[1], int(match[2]), int(match[3])) if match else None
 
 

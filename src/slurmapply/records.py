@@ -12,7 +12,7 @@ from slurmapply import jobfolder
 from slurmapply.rows import RowNumbers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from slurmapply.disk import Disk
     from slurmapply.jobfolder import Life
@@ -74,7 +74,7 @@ class TaskRecord:
         rows: Iterable[int],
         attempts: Iterable[int] = (),
     ) -> None:
-        """Append what is given up, before the last rows finish.
+        """Append what is given up, before the last rows finish, and leave a mark of it.
 
         Parameters
         ----------
@@ -97,6 +97,9 @@ class TaskRecord:
             attempts=list(attempts),
             time=time.time(),
         )
+        # Hundreds of tasks look for what was given up, and read no record without this mark.
+        self.disk.make_folder(jobfolder.stopping(self.run))
+        self.disk.append(self.life.mark(self.run), b"")
 
     def finish(self, reason: str, files: Mapping[str, int] | None = None) -> None:
         """Append the last record.
@@ -249,15 +252,21 @@ def view_life(life: Life, data: bytes) -> LifeView:
     return view
 
 
-def read_lives(disk: Disk, run: int) -> list[LifeView]:
-    """Read the records of all lives of a run."""
+def read_lives(disk: Disk, run: int, tasks: Container[int] | None = None) -> list[LifeView]:
+    """Read the records of all lives of a run, or of some of its tasks."""
     folder = jobfolder.run_folder(run)
     views = []
     for name in sorted(disk.names(folder)):
         life = jobfolder.parse_record(name)
-        if life is not None:
+        if life is not None and (tasks is None or life.task in tasks):
             views.append(view_life(life, disk.read(f"{folder}/{name}") or b""))
     return views
+
+
+def stopping_tasks(disk: Disk, run: int) -> set[int]:
+    """Give the tasks of a run of which a life has said that it stops early."""
+    marks = map(jobfolder.parse_mark, disk.names(jobfolder.stopping(run)))
+    return {life.task for life in marks if life is not None}
 
 
 def latest_lives(views: Iterable[LifeView]) -> list[LifeView]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from slurmapply import jobfolder
 from slurmapply.disk import random_hex
 from slurmapply.jobfolder import Life
-from slurmapply.records import LifeView, latest_lives, read_lives
+from slurmapply.records import LifeView, latest_lives, read_lives, stopping_tasks
 from slurmapply.worker.history import Past, histories, hopeless_rows
 from slurmapply.worker.run import is_sealed
 
@@ -108,7 +108,7 @@ class Claims:
         """Give rows of held chunks that the tasks before have let go of, None when none yet."""
         if not self._waiting:
             return None
-        lives = read_lives(self._disk, self._run.number)
+        lives = self._lives()
         blocked, hopeless = self._rows_in_workers(lives), hopeless_rows(lives)
         self._survey.update([self._run.number])
         for waiting in tuple(self._waiting):
@@ -141,7 +141,7 @@ class Claims:
         return self._everything or not self._run.static or chunk == self._life.task
 
     def _take_free(self) -> int | None:
-        """Link the own number first, then the lowest that nobody has."""
+        """Link the own number first, then one of the lowest that nobody has."""
         own = self._life.task
         if self._known is None:
             self._known = set()
@@ -149,13 +149,24 @@ class Claims:
                 return own
             self._known |= self._taken().keys()
         # Without a claim of one's own the list is read once; a lost race shows that it is old.
-        for chunk in range(len(self._run.plan)):
+        for chunk in self._in_turn():
             wanted = chunk not in self._known and self._mine(chunk)
             if wanted and self._run.plan.positions(chunk):
                 if self._link(chunk, 0):
                     return chunk
                 self._known |= self._taken().keys()
         return None
+
+    def _in_turn(self) -> Iterator[int]:
+        """Give all chunks, round by round; in each, this task's own comes first.
+
+        A round is one chunk for each task, and those of a round are about alike. If all tasks
+        went for the lowest that is free, all but one would lose at each step.
+        """
+        chunks, tasks = len(self._run.plan), self._run.tasks
+        for first in range(0, chunks, tasks):
+            size = min(tasks, chunks - first)
+            yield from (first + (self._life.task + step) % size for step in range(size))
 
     def _taken(self) -> dict[int, int]:
         """List the claims once: the latest generation of each chunk."""
@@ -186,7 +197,9 @@ class Claims:
 
     def _take_again(self) -> Claim | None:
         """Go on with a chunk that its task gave up, or that an earlier life of this one held."""
-        lives = read_lives(self._disk, self._run.number)
+        lives = self._lives()
+        if not lives and not self._life.life:
+            return None
         taken = self._taken()
         hopeless = hopeless_rows(lives)
         given_up = set(self._given_up(lives)) | set(self._own_before(taken))
@@ -204,6 +217,17 @@ class Claims:
                 if free:
                     return self._claim(chunk, generation + 1, free, lives)
         return None
+
+    def _lives(self) -> list[LifeView]:
+        """Read the records of tasks that stop early and of this one's own past.
+
+        All tasks look for more rows at a run's end: if each read the records of all, a thousand
+        tasks would open a million files.
+        """
+        tasks = stopping_tasks(self._disk, self._run.number)
+        if self._life.life:
+            tasks.add(self._life.task)
+        return read_lives(self._disk, self._run.number, tasks) if tasks else []
 
     def _given_up(self, lives: Iterable[LifeView]) -> Iterator[tuple[int, int]]:
         for view in lives:

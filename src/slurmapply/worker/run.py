@@ -48,6 +48,8 @@ class Run(NamedTuple):
         Workers and CPUs of each task.
     retries, row_timeout, max_failures
         As in `slurm_apply`; seconds.
+    tasks
+        How many tasks share the rows.
     """
 
     number: int
@@ -60,6 +62,7 @@ class Run(NamedTuple):
     retries: int = 0
     row_timeout: float | None = None
     max_failures: Any = None
+    tasks: int = 1
 
 
 def adopt(disk: Disk, run: int, mine: Mapping[str, Any]) -> None:
@@ -153,7 +156,7 @@ def plan_run(number: int, uuid: str, rows: RowNumbers, asked: Mapping[str, Any])
     return Run(
         number, uuid, rows, _plan(rows, asked), asked["schedule"] == "static",
         asked["processes_per_node"], asked["cpus_per_node"], asked["retries"],
-        asked["row_timeout"], asked["max_failures"],
+        asked["row_timeout"], asked["max_failures"], max(1, asked["tasks"]),
     )  # fmt: skip
 
 
