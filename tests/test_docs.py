@@ -325,7 +325,7 @@ def spelled_names() -> set[str]:
 
 
 def _as_pattern(name: str) -> str:
-    name = re.sub(r"(?<=_WORKER_)[0-9a-f]{8}", "<random>", name)
+    name = re.sub(r"(?<=_WORKER_)[0-9a-f]{8}|(?<=_3_5_)[0-9a-f]{8}$", "<random>", name)
     name = re.sub("_3_5(?=_|[.]|$)", "_<task>_<life>", name)
     name = name.replace("11.13", "<chunk>.<generation>").replace("run_7", "run_<k>")
     name = name.replace(".17", ".<n>")

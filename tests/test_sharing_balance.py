@@ -135,7 +135,14 @@ def test_the_rest_of_a_chunk_of_quick_rows_is_not_cut_to_pieces() -> None:
     while len(pool):
         hand_out(pool, 5e-6)
         groups += 1
-    assert groups <= 12
+    assert groups <= 24
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_the_last_rows_are_handed_out_singly_however_quick_those_before_were(workers: int) -> None:
+    pool = filled(2 * workers, workers)
+    pool.measured(1000, 0.005)
+    assert {hand_out(pool, 5e-6) for _ in range(2 * workers)} == {1}
 
 
 # -- when to ask for more ------------------------------------------------------------------

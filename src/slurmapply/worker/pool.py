@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 #: A group should keep a worker busy for so long: far above what handing it out costs (0.1 ms),
 #: far below what anybody would notice.
 GROUP_SECONDS = 0.05
-#: To cut what is left finer than this costs more than it evens out.
+#: To cut what is left finer than this costs more than it evens out; but of the last few rows for
+#: each worker, any may be a long one, and those before it in its group would not be seen.
 _LEAST_SECONDS = 0.002
+_FEW = 16
 #: How much of what was measured before still counts at the next measurement.
 _MEMORY = 0.5
 
@@ -151,8 +153,9 @@ class Pool:
         if row_seconds is None:
             return 1
         most, least = (int(t / max(row_seconds, 1e-9)) for t in (GROUP_SECONDS, _LEAST_SECONDS))
-        fair = (self._size + available) // (2 * self._workers)
-        return max(1, min(available, most, max(fair, least)))
+        share = (self._size + available) // self._workers
+        fair = share // 2 if share <= _FEW else max(share // 2, min(least, share))
+        return max(1, min(available, most, fair))
 
     def clear(self) -> None:
         """Give up all that was not handed out."""
