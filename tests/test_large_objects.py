@@ -511,6 +511,14 @@ def test_many_buffers_that_differ_late_are_told_apart_by_one_digest_each(
         assert np.array_equal(BufferReader(path).load(*one.plain()), value)
 
 
+def test_buffers_begin_where_processors_and_pages_do(tmp_path: Path) -> None:
+    odd = [np.arange(size).astype("u1") for size in (LARGE + 1, LARGE + 3, 1 << 20, 5 << 20)]
+    pickled = stored(odd, tmp_path / "data.bin")
+    offsets = [offset for offset, _, _ in pickled.buffers]
+    assert [offset % 64 for offset in offsets] == [0] * 4
+    assert [offset % 4096 for offset in offsets[2:]] == [0, 0]
+
+
 # -- no room -------------------------------------------------------------------------------------
 
 
