@@ -181,6 +181,21 @@ def test_the_page_is_written_between_its_markers() -> None:
     assert page.filled(written, FIGURES, {}) == written
 
 
+def test_the_page_says_when_the_machine_was_not_quiet() -> None:
+    about = {
+        "date": "2026-01-02", "minutes": 24.6, "machine": "2 processors", "load": 0.4,
+        "python": "3.11.7", "slurm": "Slurm 22.05", "peers": {"submitit": "1.5.4"},
+        "missing": ["Parsl"], "several_runs": False,
+    }  # fmt: skip
+    text = page.about_text(about)
+    assert "Measured on 2026-01-02 in 25 minutes: 2 processors" in text
+    assert "submitit 1.5.4. Not installed, and so left out: Parsl." in text
+    assert "quiet" not in text
+    noisy = page.about_text({**about, "load": 25.3, "several_runs": True})
+    assert "not quiet (load 25.3" in noisy
+    assert "in several runs" in noisy
+
+
 def test_failures_are_named_with_what_they_said() -> None:
     assert page.failures_text(FIGURES) == "- one call: Parsl, a task per row, 1 rows: `no port`"
     assert page.failures_text(Figures([])) == "No measurement failed."
