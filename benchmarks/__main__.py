@@ -65,7 +65,9 @@ def parse_options() -> argparse.Namespace:
         help=f"which, with commas between them: {', '.join(LINES)}",
     )  # fmt: skip
     parser.add_argument("--repeat", type=int, help="how often each is measured; else each its own")
-    parser.add_argument("--peers", type=lambda text: text.split(","), help="only these, and ours")
+    parser.add_argument(
+        "--peers", type=lambda text: text.split(","), help="only these, ours and floors"
+    )
     parser.add_argument("--toy", action="store_true", help="tiny, once: to see that it works")
     parser.add_argument("--cluster", type=Path, help="folder of a test cluster that runs already")
     parser.add_argument("--json", type=Path, default=RESULTS, help="what was measured")
@@ -92,6 +94,7 @@ def run(asked: argparse.Namespace) -> None:
     measurements: list[Measurement] = []
     with cluster_of(asked.cluster) as cluster:
         about = about_this_run(cluster, installed, missing)
+        about["several_runs"] = bool(earlier)
         arena = Arena(cluster, say, pause=0.0 if asked.toy else 1.0)
         for name in asked.lines:
             cases = chosen(LINES[name].cases(), asked, missing)
@@ -106,7 +109,7 @@ def chosen(cases: list[Case], asked: argparse.Namespace, missing: list[str]) -> 
     if not has_cost():
         left = [case for case in left if case.style != COST]
     if asked.peers is not None:
-        left = [case for case in left if case.peer in {*asked.peers, "slurmapply"}]
+        left = [case for case in left if case.peer in asked.peers or case.peer not in PEERS]
     if asked.repeat is not None:
         left = [replace(case, rounds=asked.repeat) for case in left]
     return toy(left) if asked.toy else left
@@ -145,6 +148,7 @@ def about_this_run(
     return {
         "date": f"{dt.datetime.now(tz=dt.timezone.utc):%Y-%m-%d}",
         "machine": machine(),
+        "load": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         "slurm": cluster.run(["sbatch", "--version"]).strip().capitalize(),
         "peers": installed,

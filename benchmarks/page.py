@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _MARKED = re.compile(r"(<!-- figures: ([\w ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 _NOTHING = "-"
+#: Load of the machine up to which its figures mean something.
+_QUIET = 1.0
 
 
 def filled(page: str, figures: Figures, about: dict[str, Any]) -> str:
@@ -52,6 +54,13 @@ def about_text(about: dict[str, Any]) -> str:
         f"Measured on {about['date']} in {about['minutes']:.0f} minutes: {about['machine']}; "
         f"Python {about['python']}, {about['slurm']}. Peers: {peers}."
     )
+    if about["several_runs"]:
+        text += " Lines were measured in several runs."
+    if about["load"] > _QUIET:
+        text += (
+            f" **The machine was not quiet (load {about['load']:g} at the beginning): these figures"
+            " show what is measured, not how fast it is.**"
+        )
     return f"{text} Not installed, and so left out: {missing}." if missing else text
 
 

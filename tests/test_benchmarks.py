@@ -79,7 +79,7 @@ def test_every_line_works_at_toy_size(make_slurm_cluster: Any, tmp_path: Path) -
     assert files["claims"] >= 1
     (start,) = figures.of_line("start")
     assert 0 < start["bare"] < 10
-    assert "cloudpickle" in start["imported"]
+    assert {*start["imported"]} <= {"cloudpickle"}
     assert start["third_party"] == 0
     # Nobody's process and no job outlives it.
     assert cluster.run(["squeue", "--noheader"]) == ""
@@ -179,6 +179,21 @@ def test_the_page_is_written_between_its_markers() -> None:
     assert "| sbatch | 0.30 | 0.30 to 0.30 | 0.50 | 1 |" in written
     assert "Parsl, a task per row |" not in written
     assert page.filled(written, FIGURES, {}) == written
+
+
+def test_the_page_says_when_the_machine_was_not_quiet() -> None:
+    about = {
+        "date": "2026-01-02", "minutes": 24.6, "machine": "2 processors", "load": 0.4,
+        "python": "3.11.7", "slurm": "Slurm 22.05", "peers": {"submitit": "1.5.4"},
+        "missing": ["Parsl"], "several_runs": False,
+    }  # fmt: skip
+    text = page.about_text(about)
+    assert "Measured on 2026-01-02 in 25 minutes: 2 processors" in text
+    assert "submitit 1.5.4. Not installed, and so left out: Parsl." in text
+    assert "quiet" not in text
+    noisy = page.about_text({**about, "load": 25.3, "several_runs": True})
+    assert "not quiet (load 25.3" in noisy
+    assert "in several runs" in noisy
 
 
 def test_failures_are_named_with_what_they_said() -> None:
