@@ -965,7 +965,7 @@ def test_a_plan_by_cost_shares_out_what_is_left_and_needs_few_claims(
     least = min((cost for cost in prices if cost), default=1.0)
     octaves = math.log2(max(1.0, spent[-1] / least))
     assert len(plan) <= tasks * (2.5 * octaves + halvings + 4 + 10)
-    assert cost_plan(costs, tasks, workers) == plan
+    assert cost_plan(costs, tasks, workers).bounds == plan.bounds
 
 
 @some
