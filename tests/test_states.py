@@ -102,6 +102,37 @@ def test_no_loop_of_ten_minutes_asks_more_than_twenty_times(step: float, waiting
     assert 6 <= ask_in_a_loop(Questions(), 600, step, waiting=waiting) <= 20
 
 
+@pytest.mark.parametrize("news_every", [None, 10, 45])
+def test_no_minute_of_a_wait_has_more_than_two_questions(news_every: int | None) -> None:
+    questions, asked = Questions(), []
+    for tick in range(6000):
+        now = 1000 + tick / 10
+        news = news_every is not None and tick % (10 * news_every) == 0
+        questions.note_look(now, news=news, waiting=True)
+        if questions.due(now):
+            questions.note(RUNNING, now)
+            asked.append(now)
+    assert asked
+    assert all(later - first >= 58 for first, later in zip(asked, asked[2:], strict=False))
+
+
+def test_a_controller_that_does_not_answer_is_tried_sooner_again() -> None:
+    questions = Questions()
+    questions.note(Answer(known=False, error="Socket timed out"), 10)
+    assert questions.due(14)
+    questions.note(RUNNING, 14)
+    assert not questions.due(60)
+
+
+def test_where_a_change_is_due_it_is_looked_for_often_at_first() -> None:
+    questions = Questions()
+    questions.note(RUNNING, 10)
+    questions.ask_next()
+    assert questions.due(11)
+    questions.note(RUNNING, 11)
+    assert questions.due(13)
+
+
 def test_rows_that_end_now_and_then_do_not_make_it_ask_more_often() -> None:
     questions, asked = Questions(), 0
     for tick in range(6000):

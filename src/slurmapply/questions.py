@@ -8,6 +8,9 @@ from slurmapply.schedulers.base import Answer
 
 _FIRST_QUESTION_AFTER = 2.0
 _LONGEST_PAUSE = 60.0
+#: How much longer each pause is than the last: so much that no minute of a wait has more than two
+#: questions; less where a change is due, or the controller did not answer.
+_LONGER, _LONGER_IN_DOUBT = 15.0, 2.0
 #: How many looks may ask though it is not time yet, and how long until there is one more of them.
 _ASIDES = 3
 _ASIDE_EVERY = 300.0
@@ -17,14 +20,15 @@ _ASIDE_EVERY = 300.0
 class Questions:
     """When the batch system may be asked, and what it last said.
 
-    Nothing is asked while the folder answers; else after two seconds, then less and less often,
-    up to once a minute. A look after two quiet seconds asks at once, but for a loop that makes a
+    Nothing is asked while the folder answers; else after two seconds, after half a minute, then
+    once a minute. A look after two quiet seconds asks at once, but for a loop that makes a
     habit of it: whatever it does, there are at most 20 questions in ten minutes.
     """
 
     answer: Answer | None = None
     answered_at: float = 0.0
     _pause: float = _FIRST_QUESTION_AFTER
+    _longer: float = _LONGER
     _next: float = 0.0
     _last_look: float | None = None
     _asides: float = _ASIDES
@@ -58,7 +62,7 @@ class Questions:
 
     def ask_next(self) -> None:
         """Ask at the next look, and then often at first."""
-        self._pause = _FIRST_QUESTION_AFTER
+        self._pause, self._longer = _FIRST_QUESTION_AFTER / 2, _LONGER_IN_DOUBT
         self._next = 0.0
 
     def due(self, now: float) -> bool:
@@ -67,8 +71,9 @@ class Questions:
 
     def note(self, answer: Answer, now: float) -> None:
         """Keep an answer, and ask later next time."""
+        longer = self._longer if answer.known else _LONGER_IN_DOUBT
+        self._pause = min(_LONGEST_PAUSE, longer * self._pause)
         self._next = now + self._pause
-        self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
         if answer.known:
             self.answer, self.answered_at = answer, now
             alive = any(state.alive for state in answer.tasks)
