@@ -5,14 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import selectors
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from slurmapply.worker import crew as crew_module
+from slurmapply.worker.casualty import Casualty
 from slurmapply.worker.child import Worker
 from slurmapply.worker.crew import Crew
+from slurmapply.worker.history import NEW
 from slurmapply.worker.page import Page
+from slurmapply.worker.pool import Group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +60,19 @@ def crew() -> Iterator[Crew]:
 
     with selectors.DefaultSelector() as selector:
         yield Crew(assignment, 4, selector)
+
+
+def test_a_worker_killed_before_it_begins_loses_nothing_of_its_group(
+    crew: Crew, system: System
+) -> None:
+    system.allowed = 1
+    crew.fill_up(0.0, [])
+    (worker,) = crew
+    worker.page.written = 30  # its last group began there, and was given back whole
+    worker.hand(Group(range(20, 40), NEW), 0, now=1.0)
+    casualty = Casualty(worker, signal.SIGKILL)
+    assert casualty.row is None
+    assert casualty.written == 20
 
 
 def test_all_are_started_at_once(crew: Crew, system: System) -> None:

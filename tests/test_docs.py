@@ -314,13 +314,13 @@ def spelled_names() -> set[str]:
             made += [found] if isinstance(found, str) else found
     life = jobfolder.Life("SUBMISSION", 3, 5)
     outcomes = life.outcomes(7, "WORKER")
-    made += [life.token(7), life.record(7), outcomes]
+    made += [life.token(7), life.record(7), life.mark(7), outcomes]
     made += [jobfolder.console_of(outcomes), jobfolder.beside_outcomes(outcomes)]
     made.append(jobfolder.next_outcomes(outcomes, 17))
     options = run_options(slurm_name="x", tasks=1, console="run_7/slurm_%a.out", cpus_per_node=1)
     made.append(str(options.as_dict()["output"]).replace("%a", "<task>"))
     made.append(jobfolder.run_script(0))
-    folders = {jobfolder.run_folder(7), jobfolder.claims(7)}
+    folders = {jobfolder.run_folder(7), jobfolder.claims(7), jobfolder.stopping(7)}
     return constants | {_as_pattern(name) for name in made if name not in folders}
 
 

@@ -53,6 +53,9 @@ _BUNDLE = "slurmapply.worker.bundle"
 @functools.cache
 def pack_worker() -> bytes:
     """Make the content of ``worker.pyz`` for this Python."""
+    archive_of_ours = Path(__file__).parents[1]
+    if archive_of_ours.is_file():  # a row submits a job: this is the program of its node
+        return archive_of_ours.read_bytes()
     import cloudpickle  # noqa: PLC0415  # only who submits needs it
 
     packages = (Path(__file__).parent, _ON_NODES), (Path(cloudpickle.__file__).parent, ("",))

@@ -6,7 +6,6 @@ import io
 from typing import TYPE_CHECKING, Any, Protocol
 
 from slurmapply.pickles import LARGE, SMALL, Stored
-from slurmapply.reducers import SharingPickler
 
 if TYPE_CHECKING:
     import pickle
@@ -29,6 +28,8 @@ class ObjectWriter:
     """Pickles objects one after another with cloudpickle, each independent of the others."""
 
     def __init__(self, buffers: Buffers) -> None:
+        from slurmapply.reducers import SharingPickler  # noqa: PLC0415  # with cloudpickle, 30 ms
+
         self._buffers = buffers
         self._out: list[memoryview] = []
         self._inside = 0

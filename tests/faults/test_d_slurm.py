@@ -230,8 +230,8 @@ def test_D_09_without_accounts_everything_works_and_they_are_asked_for_once(
     # As if the queue had forgotten the second task already.
     shims.add("squeue", """"$real" "$@" | grep -v '|1|RUNNING'""")
     job = again(job)
-    deadline = time.monotonic() + 8
-    while time.monotonic() < deadline:
+    for _ in range(3):
+        time.sleep(2.1)  # a look after two quiet seconds asks
         assert job.status().state in ("queued", "running")
         assert job.status().note == ""
     assert shims.calls("squeue") >= 3
@@ -429,18 +429,18 @@ def test_D_19_a_job_that_may_not_be_requeued_is_retried(
 
 
 def test_D_20_slow_answers_are_not_asked_for_more_often(shims: Shims, tmp_path: Path) -> None:
-    job = half_done(tmp_path / "gate")
+    job = again(half_done(tmp_path / "gate"))
     shims.add("squeue", f"sleep 1; {REAL}")
     deadline = time.monotonic() + 8
     while time.monotonic() < deadline:
         assert job.status().state == "running"
-    assert 1 <= shims.calls("squeue") <= 4
+    assert 1 <= shims.calls("squeue") <= 2
     (tmp_path / "gate").touch()
     assert job.results() == [0, 1]
 
 
 def test_D_21_a_tight_loop_asks_as_seldom_as_a_patient_one(shims: Shims, tmp_path: Path) -> None:
-    job = half_done(tmp_path / "gate")
+    job = again(half_done(tmp_path / "gate"))
     for name in ("squeue", "sacct", "scontrol", "sinfo"):
         shims.add(name, REAL)
     deadline, looks = time.monotonic() + 20, 0
@@ -451,8 +451,8 @@ def test_D_21_a_tight_loop_asks_as_seldom_as_a_patient_one(shims: Shims, tmp_pat
     calls = {name: shims.calls(name) for name in ("squeue", "sacct", "scontrol", "sinfo")}
     print(looks, calls)
     assert looks > 200
-    # After 2 s, then 2, 3, 4.5 and 6.75 s later.
-    assert 3 <= calls["squeue"] <= 6
+    # After 2 s; the next one is half a minute later.
+    assert 1 <= calls["squeue"] <= 2
     assert {*calls.values()} == {calls["squeue"], 0}
     (tmp_path / "gate").touch()
     assert job.results() == [0, 1]

@@ -104,6 +104,9 @@ class Worker:
         self.group, self.since = group, now
         tries = max(0, retries - group.past.failures)
         positions = group.positions
+        # It may be killed before it begins, and what it says of its last group tells nothing of
+        # this one, whose rows may come before.
+        self.page.written = positions.start
         message = GROUP.pack(positions.start, positions.stop, group.past.attempts + 1, tries)
         # A worker that died this moment is buried at the next look around.
         with contextlib.suppress(BrokenPipeError):

@@ -1,7 +1,8 @@
 """The page of memory that a worker shares with its supervisor.
 
 The worker notes there which row it is on and how its rows fare; no system call is made for a row.
-Each field is written by one side only, and is an aligned machine word or follows one that says
+Each field is written by one side only (but `written` is set anew where a group is handed out, to a
+worker that waits for it), and is an aligned machine word or follows one that says
 that it is there.
 """
 
