@@ -64,7 +64,7 @@ def parse_options() -> argparse.Namespace:
         "--lines", type=lambda text: text.split(","), default=list(LINES),
         help=f"which, with commas between them: {', '.join(LINES)}",
     )  # fmt: skip
-    parser.add_argument("--repeat", type=int, help="how often each is measured; else each its own")
+    parser.add_argument("--repeat", type=int, help="of each peer; ours and floors as ever")
     parser.add_argument(
         "--peers", type=lambda text: text.split(","), help="only these, ours and floors"
     )
@@ -111,8 +111,13 @@ def chosen(cases: list[Case], asked: argparse.Namespace, missing: list[str]) -> 
     if asked.peers is not None:
         left = [case for case in left if case.peer in asked.peers or case.peer not in PEERS]
     if asked.repeat is not None:
-        left = [replace(case, rounds=asked.repeat) for case in left]
+        left = [replace(case, rounds=_rounds(case, asked.repeat)) for case in left]
     return toy(left) if asked.toy else left
+
+
+def _rounds(case: Case, repeat: int) -> int:
+    """Measure ourselves and the floors no less often than by default: goals are about them."""
+    return repeat if case.peer in PEERS else max(repeat, case.rounds)
 
 
 def as_text(about: dict[str, Any], measurements: list[Measurement]) -> str:

@@ -1,21 +1,27 @@
-"""What a job asks of the shared disk, counted: system calls on the job folder, by task.
+"""What a job asks of the shared disk, counted, beside what docs/explanation/scale.md says of it.
 
 Tasks are started without a Slurm, all at once, each under strace(1). What they ask of the job
-folder is what a file server would see, before any cache: one line for each number of tasks, and
-beside it what the formulas of docs/explanation/scale.md say.
+folder is what a file server would see, before any cache::
 
     python benchmarks/scale.py --rows 1000 --tasks 1 2 4 8
-    python benchmarks/scale.py --rows 1000000 --tasks 1000 --seconds 0.1
+
+A machine has no room for a thousand tasks with their workers. So with ``--simulate`` only their
+claims are real: the package's own code on a real folder, in one process, each task's clock its own.
+Tasks start within a minute, and rows take random times::
+
+    python benchmarks/scale.py --simulate --rows 1000000 --tasks 10 100 1000
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import heapq
 import io
 import json
 import math
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -24,9 +30,18 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurmapply import SlurmJob, slurm_map
+from slurmapply.disk import FolderDisk
+from slurmapply.jobfolder import Life
+from slurmapply.rows import RowNumbers
+from slurmapply.survey import Survey
+from slurmapply.worker.claims import Claims
+from slurmapply.worker.run import Run, plan_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: Kinds of requests, and the system calls that are counted as each.
 KINDS = {
@@ -153,6 +168,85 @@ def _calls_in(trace: Path, folder: str) -> Counter[str]:
     return found
 
 
+class CountingDisk(FolderDisk):
+    """A real folder that counts what is asked of it, and how many names its listings gave."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.asked: Counter[str] = Counter()
+
+    def read(self, name: str) -> bytes | None:
+        """Count a reading."""
+        self.asked["read"] += 1
+        return super().read(name)
+
+    def names(self, folder: str) -> list[str]:
+        """Count a listing, and what it lists."""
+        found = super().names(folder)
+        self.asked["list"] += 1
+        self.asked["names"] += len(found)
+        return found
+
+    def link(self, source: str, name: str) -> bool:
+        """Count a link, and one that another task had made already."""
+        won = super().link(source, name)
+        self.asked["link"] += 1
+        self.asked["lost"] += not won
+        return won
+
+
+def simulate(rows: int, tasks: int, workers: int, folder: Path) -> Counter[str]:
+    """Let many tasks share out rows, their claims real and their work a random time.
+
+    Parameters
+    ----------
+    rows, tasks, workers
+        Of the job; workers of each task.
+    folder
+        Where claims are made.
+
+    Returns
+    -------
+    Counter
+        Readings, listings, names in them, links and lost ones; claims; rows that were claimed.
+    """
+    chance = random.Random(1)  # noqa: S311  # no secret
+    disk = CountingDisk(folder)
+    for name in ("run_0", "run_0/claims"):
+        disk.make_folder(name)
+    asked = dict.fromkeys(("retries", "row_timeout", "max_failures", "chunksize"))
+    asked |= {"tasks": tasks, "processes_per_node": workers, "cpus_per_node": workers}  # type: ignore[dict-item]
+    run = plan_run(0, "00" * 16, RowNumbers.first(rows), asked | {"schedule": "dynamic"})
+    looks = [(60 * chance.random(), task) for task in range(tasks)]
+    heapq.heapify(looks)
+    claims: dict[int, Claims] = {}
+    while looks:
+        now, task = heapq.heappop(looks)
+        if task not in claims:
+            claims[task] = Claims(disk, run, Life("1", task, 0), Survey(disk, run.uuid, rows))
+        claim = claims[task].take()
+        if claim is not None:
+            heapq.heappush(looks, (now + _work(claim.positions, run, chance), task))
+            disk.asked["claims"] += 1
+            disk.asked["rows"] += sum(map(len, claim.positions))
+    return disk.asked
+
+
+def _work(positions: Iterable[range], run: Run, chance: random.Random) -> float:
+    """Give how long a task is busy with a chunk: rows of 10 s, each some longer or shorter."""
+    count = sum(map(len, positions))
+    return 10 * count / run.processes * chance.lognormvariate(0, 1 / math.sqrt(count))
+
+
+def report_simulated(rows: int, tasks: int, asked: Counter[str]) -> str:
+    """Write one line of the table."""
+    if asked["rows"] != rows:
+        raise SystemExit(f"{asked['rows']} rows were claimed, of {rows}")
+    cells = [rows, tasks, asked["claims"], round(claims_expected(rows, tasks)), asked["lost"]]
+    cells += [f"{asked[kind] / tasks:.1f}" for kind in ("link", "read", "list", "names")]
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
 def report(load: Load) -> str:
     """Write one line of the table."""
     expected = claims_expected(load.rows, load.tasks)
@@ -163,6 +257,11 @@ def report(load: Load) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
+def print_head(names: list[str]) -> None:
+    """Begin a table."""
+    print("| " + " | ".join(names) + " |\n|" + " --: |" * len(names), flush=True)
+
+
 def main() -> None:
     """Count for each number of tasks and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -170,12 +269,22 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0.0)
+    parser.add_argument("--simulate", action="store_true", help="only claims, of many tasks")
     given = parser.parse_args()
+    if given.simulate:
+        names = ["rows", "tasks", "claims", "formula", "lost"]
+        print_head([*names, *(f"{kind} a task" for kind in ("link", "read", "list", "names"))])
+        for rows in given.rows:
+            for tasks in given.tasks:
+                with tempfile.TemporaryDirectory() as name:
+                    asked = simulate(rows, tasks, given.workers, Path(name))
+                print(report_simulated(rows, tasks, asked), flush=True)
+        return
     if shutil.which("strace") is None:
         raise SystemExit("strace is not here; apt-get install strace.")
     names = ["rows", "tasks", "workers", "claims", "formula"]
     names += [f"{kind} a task" for kind in [*KINDS, "create"]] + ["files", "MB", "seconds"]
-    print("| " + " | ".join(names) + " |\n|" + " --: |" * len(names), flush=True)
+    print_head(names)
     for rows in given.rows:
         for tasks in given.tasks:
             with tempfile.TemporaryDirectory() as name:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
-    str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+    str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
 )
 #: Pages that show a Slurm at work; all others run on this machine.
 ON_SLURM = {"README.md", "docs/tutorial.md"}
@@ -356,7 +356,7 @@ def test_every_file_of_a_job_is_in_the_table() -> None:
 
 
 def test_every_public_name_is_documented() -> None:
-    docs = "\n".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    docs = "\n".join(path.read_text() for path in (ROOT / "docs").rglob("*.md"))
     assert not [name for name in slurmapply.__all__ if not re.search(rf"`{name}\b", docs)]
 
 

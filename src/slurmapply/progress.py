@@ -19,8 +19,10 @@ _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
 #: Looks get rarer as the wait goes on: a fiftieth of the time waited so far.
 _SHARE = 0.02
-#: Nor do they take more than a quarter of a processor: this machine may be a node too.
+#: Nor do they take more than a quarter of a processor: this machine may be a node too. A job of
+#: thousands of workers has as many files, and each is a question to the disk's server.
 _REST = 3.0
+_LONGEST_REST = 30.0
 #: A wait that is over by then needs no bar; one that goes on shows its clock so often.
 _NO_BAR_BEFORE = 0.5
 _REDRAW_EVERY = 1.0
@@ -87,10 +89,11 @@ def pause_after(waited: float, used: float) -> float:
 
     Examples
     --------
-    >>> pause_after(0.1, 0.001), pause_after(10.0, 0.001), pause_after(10.0, 0.25)
-    (0.02, 0.2, 0.75)
+    >>> pause_after(0.1, 0.001), pause_after(10.0, 0.001), pause_after(10.0, 2.0)
+    (0.02, 0.2, 6.0)
     """
-    return min(_LONGEST_PAUSE, max(_FIRST_PAUSE, waited * _SHARE, used * _REST))
+    rest = min(_LONGEST_REST, used * _REST)
+    return max(_FIRST_PAUSE, min(_LONGEST_PAUSE, waited * _SHARE), rest)
 
 
 def wait(follower: Follower, name: str, timeout: float | None) -> JobState:

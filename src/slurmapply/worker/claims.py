@@ -147,15 +147,21 @@ class Claims:
             self._known = set()
             if own < len(self._run.plan) and self._run.plan.positions(own) and self._link(own, 0):
                 return own
-            self._known |= self._taken().keys()
-        # Without a claim of one's own the list is read once; a lost race shows that it is old.
+        if not any(map(self._may_be_free, self._in_turn())):
+            return None
+        # Others have claimed since the last look: a listing takes less than a race that is lost.
+        self._known |= self._taken().keys()
         for chunk in self._in_turn():
-            wanted = chunk not in self._known and self._mine(chunk)
-            if wanted and self._run.plan.positions(chunk):
+            if self._may_be_free(chunk):
                 if self._link(chunk, 0):
                     return chunk
                 self._known |= self._taken().keys()
         return None
+
+    def _may_be_free(self, chunk: int) -> bool:
+        """Whether this task may take a chunk, of which it knows no claim."""
+        known = self._known or ()
+        return chunk not in known and self._mine(chunk) and bool(self._run.plan.positions(chunk))
 
     def _in_turn(self) -> Iterator[int]:
         """Give all chunks, round by round; in each, this task's own comes first.

@@ -1,0 +1,79 @@
+"""What many tasks ask of the shared disk while they share out rows: counted, not timed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchmarks.scale import CountingDisk, claims_expected, simulate
+from slurmapply import jobfolder
+from slurmapply.jobfolder import Life
+from slurmapply.records import TaskRecord
+from slurmapply.rows import RowNumbers
+from slurmapply.survey import Survey
+from slurmapply.worker.claims import Claims
+from slurmapply.worker.run import Run, plan_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+UUID = "00" * 16
+ASKED = {
+    "tasks": 20, "processes_per_node": 2, "cpus_per_node": 2, "schedule": "dynamic",
+    "chunksize": None, "retries": 0, "row_timeout": None, "max_failures": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("rows", "tasks"), [(1000, 4), (20_000, 40), (100_000, 100)])
+def test_claims_follow_the_formula_and_few_are_lost(rows: int, tasks: int, tmp_path: Path) -> None:
+    asked = simulate(rows, tasks, 4, tmp_path)
+    assert asked["rows"] == rows
+    assert asked["claims"] <= 1.2 * claims_expected(rows, tasks) + tasks
+    assert asked["lost"] <= asked["claims"] / 10
+    assert asked["link"] == asked["claims"] + asked["lost"]
+    assert asked["list"] <= asked["claims"] + 2 * tasks
+
+
+@pytest.fixture
+def run() -> Run:
+    return plan_run(0, UUID, RowNumbers.first(40), ASKED)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> CountingDisk:
+    """Make the folder of a run of which many tasks have begun."""
+    disk = CountingDisk(tmp_path)
+    for name in ("run_0", "run_0/claims"):
+        disk.make_folder(name)
+    for task in range(20):
+        TaskRecord(disk, 0, Life("1", task, 0)).start(2)
+    return disk
+
+
+def take_all(disk: CountingDisk, run: Run, life: Life) -> Claims:
+    claims = Claims(disk, run, life, Survey(disk, UUID, 40))
+    while claims.take() is not None:
+        pass
+    return claims
+
+
+def test_who_finds_nothing_left_reads_no_record_of_others(disk: CountingDisk, run: Run) -> None:
+    claims = take_all(disk, run, Life("1", 0, 0))
+    disk.asked.clear()
+    assert claims.take() is None
+    assert disk.asked["read"] <= 2
+    assert disk.asked["names"] == 0
+
+
+def test_of_tasks_that_stop_early_the_records_are_read(disk: CountingDisk, run: Run) -> None:
+    claims = take_all(disk, run, Life("1", 0, 0))
+    stopping = Life("1", 3, 0)
+    assert disk.link(stopping.record(0), jobfolder.claim(0, 5, 1))
+    disk.remove(jobfolder.claim(0, 5, 0))
+    TaskRecord(disk, 0, stopping).stop("SIGUSR1", "", chunks=[(5, 1)], rows=[])
+    disk.asked.clear()
+    claim = claims.take()
+    assert claim is not None
+    assert (claim.chunk, claim.generation) == (5, 2)
+    assert disk.asked["read"] <= 8
