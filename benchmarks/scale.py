@@ -53,6 +53,8 @@ KINDS = {
     "look": ("stat", "newfstatat", "statx", "lstat", "readlink"),
     "write": ("write",),
 }
+#: The working folder, which is the job's at first, before a path that is not in it.
+_AWAY = re.compile(r'AT_FDCWD<[^>]*>(?=, "/)')
 _CALL = re.compile(r"^\d+\s+(\w+)\(")
 
 
@@ -158,10 +160,11 @@ def _calls_in(trace: Path, folder: str) -> Counter[str]:
     kinds = {name: kind for kind, names in KINDS.items() for name in names}
     found: Counter[str] = Counter()
     with trace.open(errors="replace") as lines:
-        for line in lines:
+        for traced in lines:
+            line = _AWAY.sub("", traced)
             call = _CALL.match(line)
             # What is asked of an open descriptor is answered from the client's cache.
-            if call is None or folder not in line or "AT_EMPTY_PATH" in line:
+            if call is None or folder not in line or '>, ""' in line:
                 continue
             found[kinds[call[1]]] += 1
             found["create"] += "O_CREAT" in line
