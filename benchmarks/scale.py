@@ -218,7 +218,7 @@ def simulate(rows: int, tasks: int, workers: int, folder: Path) -> Counter[str]:
     for name in ("run_0", "run_0/claims"):
         disk.make_folder(name)
     asked = dict.fromkeys(("retries", "row_timeout", "max_failures", "chunksize"))
-    asked |= {"tasks": tasks, "processes_per_node": workers, "cpus_per_node": workers}  # type: ignore[dict-item]
+    asked |= {"tasks": tasks, "processes_per_node": workers, "cpus_per_node": workers}
     run = plan_run(0, "00" * 16, RowNumbers.first(rows), asked | {"schedule": "dynamic"})
     looks = [(60 * chance.random(), task) for task in range(tasks)]
     heapq.heapify(looks)
@@ -245,7 +245,13 @@ def report_simulated(rows: int, tasks: int, asked: Counter[str]) -> str:
     """Write one line of the table."""
     if asked["rows"] != rows:
         raise SystemExit(f"{asked['rows']} rows were claimed, of {rows}")
-    cells = [rows, tasks, asked["claims"], round(claims_expected(rows, tasks)), asked["lost"]]
+    cells: list[Any] = [
+        rows,
+        tasks,
+        asked["claims"],
+        round(claims_expected(rows, tasks)),
+        asked["lost"],
+    ]
     cells += [f"{asked[kind] / tasks:.1f}" for kind in ("link", "read", "list", "names")]
     return "| " + " | ".join(map(str, cells)) + " |"
 
