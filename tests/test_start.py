@@ -180,4 +180,4 @@ def test_waiting_leaves_the_processor_to_others(
 def test_pauses_grow_and_end_at_a_second() -> None:
     waits = [0.0, 1.0, 10.0, 100.0, 10_000.0]
     assert [pause_after(waited, 0.0) for waited in waits] == [0.02, 0.02, 0.2, 1.0, 1.0]
-    assert pause_after(0.0, 60.0) == 1.0
+    assert pause_after(0.0, 60.0) == 30.0

@@ -57,9 +57,10 @@ class Supply:
     def is_due(self, pool: Pool) -> bool:
         """Whether to ask while all workers still have rows, so that none of them has to wait.
 
-        No sooner: rows that wait here could run elsewhere.
+        No sooner: rows that wait here could run elsewhere. Nor when the last ones are in work: any
+        of them may be a long one, which those that are claimed now would wait for.
         """
-        return pool.lasts < self._lead
+        return len(pool) > 0 and pool.lasts < self._lead
 
     def may_ask(self, now: float) -> bool:
         """Whether to look for more rows now.
