@@ -164,9 +164,12 @@ def test_rows_are_asked_for_as_long_before_as_a_claim_takes() -> None:
         assert not supply.is_due(pool)
         hand_out(pool, 0.001)
     assert supply.is_due(pool) == ((len(pool) + 1) * 0.001 / 2 < 0.04)
-    while len(pool):
+    while len(pool) > 10:
         hand_out(pool, 0.001)
     assert supply.is_due(pool)
+    while len(pool):
+        hand_out(pool, 0.001)
+    assert not supply.is_due(pool), "the last may be a long one, which a claim would wait for"
 
 
 def test_slow_rows_are_asked_for_when_a_worker_is_idle_and_no_sooner() -> None:
