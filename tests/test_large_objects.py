@@ -342,12 +342,15 @@ gc.freeze()  # what was imported need not be looked through each time
 grown = []
 for number in range({count}):
     data, places = pickle.loads(Path(f"{{number}}.pkl").read_bytes())
-    kept = []
-    for again in (True, False):  # the first time, modules are imported and caches filled
+    kept, took = [], []
+    # At times modules are imported, caches filled, or an allocator takes more than it needs. A copy
+    # is made each time: the least of some loads shows it.
+    for again in range(5):
         gc.collect()
         before = anonymous()
         kept.append(BufferReader(Path(f"{{number}}.bin")).load(data, places))
-    grown.append(anonymous() - before)
+        took.append(anonymous() - before)
+    grown.append(min(took))
     del kept
 print(json.dumps(grown))
 """
@@ -367,7 +370,7 @@ def test_a_worker_copies_nothing_of_what_is_shared(tmp_path: Path) -> None:
         for (line, number), took in grown.items()
         if took > next((most for kind, most in allowed.items() if line.startswith(kind)), LARGE)
     }
-    assert too_much == {}
+    assert too_much == {}, grown
 
 
 # -- where objects come from ---------------------------------------------------------------------
