@@ -109,6 +109,18 @@ def test_workers_are_made_ready_while_the_clerk_is_at_the_disk(task: Task) -> No
     assert {event.pid for event in task.of("import") if event.what == "ctypes"} >= {clerk}
 
 
+def test_a_row_finds_the_collector_on_and_what_was_loaded_before_left_to_itself() -> None:
+    def collector() -> tuple[bool, int]:
+        import gc
+
+        return gc.isenabled(), gc.get_freeze_count()
+
+    job = slurm_map(lambda _: collector(), [0], job_name="collector", backend="local")
+    on, frozen = job.results()[0]
+    assert on
+    assert frozen > 10_000
+
+
 def test_no_module_is_loaded_by_each_worker_anew(task: Task) -> None:
     forked = {event.pid for event in task.events} - {task.events[0].pid}
     by_workers = Counter(

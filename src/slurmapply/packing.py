@@ -29,13 +29,18 @@ if sys.version_info[:2] != wanted:
              "its module with setup=[...]." % (wanted + (sys.executable,) + sys.version_info[:2]))
 # The workers leave this folder; what they import later must still be found.
 sys.path[0] = os.path.abspath(sys.path[0])
-import marshal
+import gc, marshal
+gc.disable()  # it would look through all modules time and again while they are loaded
 modules = marshal.loads(__loader__.get_data({modules!r}))
 names = {{"__name__": {bundle!r}}}
 exec(marshal.loads(modules[{bundle!r}][1]), names)
 names["Bundle"](sys.path[0], modules).install()
 from slurmapply.worker.__main__ import main
-sys.exit(main(sys.argv[1:]))
+status = main(sys.argv[1:])
+# No code of the user's ran in this process: nothing waits for the interpreter to be taken apart.
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(status)
 """
 
 #: What every node loads; a test holds that it is all of it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 import sys
@@ -170,6 +171,10 @@ def _preparation(disk: FolderDisk, asked: dict[str, Any]) -> Callable[[], None]:
 
         if by_value:
             import cloudpickle  # noqa: F401, PLC0415
+        # What is loaded by now stays: a collector that looks at it in each worker would copy the
+        # pages that they share (gc.freeze in Python's documentation).
+        gc.freeze()
+        gc.enable()
 
     return prepare
 

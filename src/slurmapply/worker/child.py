@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -223,6 +224,7 @@ def _fork(run: Callable[[int, int], int], foreign: Iterable[int]) -> tuple[int, 
     if pid == 0:
         status = 1
         try:
+            gc.enable()  # see `packing`: off while the program is loaded
             die_with(parent)
             _close(*foreign, ours_to_write, ours_to_read)
             status = run(takes, gives)
