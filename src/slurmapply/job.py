@@ -685,6 +685,27 @@ class SlurmJob:
                 job=self,
             )
 
+    # -- at a glance -----------------------------------------------------------------------
+
+    def glance(self) -> JobStatus:
+        """Look at the job folder alone: the batch system is not asked.
+
+        Returns
+        -------
+        JobStatus
+            As `status` gives it. A job whose tasks wait in the queue, and one whose tasks are gone
+            without a word, look alike.
+
+        Examples
+        --------
+        >>> from slurmapply import slurm_map
+        >>> job = slurm_map(abs, [-1], job_name="seen", backend="inline")  # doctest: +ELLIPSIS
+        seen: 1 row...
+        >>> job.glance().summary()
+        '1 row: 1 ok'
+        """
+        return self._status(self._follower.look(ask=False))
+
 
 def _reopen(folder: str, trust: bool) -> SlurmJob:  # noqa: FBT001  # called by pickle
     return SlurmJob(folder, trust=trust)

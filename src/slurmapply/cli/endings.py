@@ -1,0 +1,100 @@
+"""How the program ends: its exit codes, and what is said of what went wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from slurmapply.cli.shellwords import in_shell_words
+from slurmapply.errors import (
+    InvalidArgumentError,
+    JobNotFoundError,
+    SchedulerError,
+    SlurmApplyError,
+)
+from slurmapply.wording import harmless
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FINE = 0
+#: Some rows of the job are not ok.
+ROWS_NOT_OK = 1
+#: The command line, or a file that it names, cannot be used; click's own code.
+WRONG_USE = 2
+NO_SUCH_JOB = 3
+#: Slurm refused, or did not answer.
+SLURM = 4
+#: The job, or a file, is in a state in which this cannot be done.
+REFUSED = 5
+#: As shells say it: 128 and the number of the signal.
+INTERRUPTED = 128 + signal.SIGINT
+
+
+class InputError(click.ClickException):
+    """A file or an option that cannot be used: said in a sentence, without the usage lines."""
+
+    exit_code = WRONG_USE
+
+
+class RefusedError(click.ClickException):
+    """Something stands in the way that the user may change."""
+
+    exit_code = REFUSED
+
+
+@contextlib.contextmanager
+def clean_ends() -> Iterator[None]:
+    """Turn what went wrong into a message and an exit code; no traceback of ours is ever shown."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _end_as_other_tools()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except SlurmApplyError as error:
+        say(f"Error: {in_shell_words(harmless(str(error)), name_of(error))}")
+        sys.exit(exit_code(error))
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        say(f"Error: {harmless(f'{error.strerror or error}{place}')}")
+        sys.exit(REFUSED)
+
+
+def exit_code(error: SlurmApplyError) -> int:
+    """Give the exit code for an error."""
+    if isinstance(error, JobNotFoundError):
+        return NO_SUCH_JOB
+    if isinstance(error, InvalidArgumentError):
+        return WRONG_USE
+    return SLURM if isinstance(error, SchedulerError) else REFUSED
+
+
+def name_of(error: SlurmApplyError) -> str:
+    """Give the name of the job that an error is about, NAME where it does not know."""
+    return str(getattr(getattr(error, "job", None), "name", "NAME"))
+
+
+def say(text: str) -> None:
+    """Write a line to standard error, where it does not mix with what a program reads."""
+    click.echo(text, err=True)
+
+
+def end(code: int) -> NoReturn:
+    """End the program with an exit code."""
+    click.get_current_context().exit(code)
+
+
+def _end_as_other_tools() -> NoReturn:
+    """Die by SIGPIPE, as `cat` does when nobody reads on."""
+    # What is still buffered must not be written at exit, or Python would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGPIPE)
+    sys.exit(128 + signal.SIGPIPE)

@@ -1,0 +1,112 @@
+"""Looking at a job until it is over: drawn in place on a terminal, a few lines in a file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from slurmapply.cli.endings import ROWS_NOT_OK, RefusedError, say
+from slurmapply.cli.screen import picture
+from slurmapply.cli.terminal import LivePicture, terminal_of
+from slurmapply.progress import pause_after
+from slurmapply.states import JobState
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from slurmapply.job import SlurmJob
+    from slurmapply.status import JobStatus
+
+_SHORTEST_PAUSE = 0.1
+#: How often a file is told that a job goes on.
+_LINE_EVERY = 60.0
+
+
+def watch(job: SlurmJob, stream: TextIO) -> JobStatus:
+    """Show how a job's rows are doing until nothing of it can still run.
+
+    Ctrl-C ends the watching only, and says so.
+
+    Raises
+    ------
+    RefusedError
+        The job was never submitted.
+    """
+    shown = _Live(stream) if terminal_of(stream).live else _Lines(stream)
+    begin = time.monotonic()
+    try:
+        while True:
+            used = time.process_time()
+            status = job.status()
+            if status.state is JobState.PREPARED:
+                raise RefusedError(
+                    f"{job.name} was prepared, and never submitted: slurmapply submit {job.name}"
+                )
+            shown.show(status)
+            if status.completed:
+                return status
+            pause = pause_after(time.monotonic() - begin, time.process_time() - used)
+            time.sleep(max(_SHORTEST_PAUSE, pause))
+    except KeyboardInterrupt:
+        say(
+            f"stopped watching {job.name}; the job itself goes on "
+            f"(slurmapply cancel {job.name} ends it)"
+        )
+        raise
+
+
+class _Live:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._drawing = LivePicture(stream)
+
+    def show(self, status: JobStatus) -> None:
+        terminal = terminal_of(self._stream)  # it may have another size by now
+        width = terminal.width or 1
+        lines = picture(status, width, terminal.height, unicode=terminal.unicode)
+        self._drawing.draw(lines, terminal)
+
+
+class _Lines:
+    """A line at each change of the state, and at most one a minute in between."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._state: JobState | None = None
+        self._said = ""
+        self._at = 0.0
+
+    def show(self, status: JobStatus) -> None:
+        line = f"{status.name} is {status.state}. {status.summary()}"
+        now = time.monotonic()
+        changed = status.state is not self._state
+        if not changed and (line == self._said or now - self._at < _LINE_EVERY):
+            return
+        self._state, self._said, self._at = status.state, line, now
+        click.echo(line, file=self._stream)
+
+
+def closing_words(job: SlurmJob, status: JobStatus) -> int:
+    """Say what became of a job that is over, and give the exit code."""
+    if status.ok:
+        return 0
+    for reason in status.reasons:
+        say(_in_shell_words(reason, job.name))
+    say(f"all of one row: slurmapply errors {job.name} --row N")
+    return ROWS_NOT_OK
+
+
+def wait_for(job: SlurmJob) -> JobStatus:
+    """Wait for a job, drawing on standard error where somebody looks."""
+    status = job.status()
+    return status if status.completed else watch(job, sys.stderr)
+
+
+def _in_shell_words(text: str, name: str) -> str:
+    from slurmapply.cli.shellwords import in_shell_words
+    from slurmapply.wording import harmless
+
+    return in_shell_words(harmless(text), name)
