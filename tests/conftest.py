@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytest_plugins = ["tests.slurm_fixtures", "tests.shims"]
+pytest_plugins = ["tests.slurm_fixtures", "tests.shims", "tests.cli_fixtures"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

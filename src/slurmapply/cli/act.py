@@ -10,7 +10,7 @@ import click
 
 from slurmapply.cli.endings import FINE, InputError, RefusedError, end, say
 from slurmapply.cli.helptext import amount_options, examples, trust_option, wait_options
-from slurmapply.cli.jobnames import job_argument, open_job
+from slurmapply.cli.jobnames import job_argument, open_job, open_to_load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,7 +152,7 @@ def retry(name: str, rows: str | None, function: str | None, *, trust: bool, **g
 
     _check_output(given["output"], overwrite=given["overwrite"])
     keywords = _keywords(given)
-    job = open_job(name, trust=trust)
+    job = open_to_load(name, trust=trust)
     called = load_function(function) if function else None
     job.retry(read_rows(rows), f=called, **keywords)
     _go_on(job, given)

@@ -6,7 +6,9 @@ import contextlib
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+import warnings
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -16,6 +18,7 @@ from slurmapply.errors import (
     JobNotFoundError,
     SchedulerError,
     SlurmApplyError,
+    SubmissionError,
 )
 from slurmapply.wording import harmless
 
@@ -35,14 +38,25 @@ REFUSED = 5
 #: As shells say it: 128 and the number of the signal.
 INTERRUPTED = 128 + signal.SIGINT
 
+_PACKAGE = str(Path(__file__).parents[1])
 
-class InputError(click.ClickException):
-    """A file or an option that cannot be used: said in a sentence, without the usage lines."""
+
+class SaidError(click.ClickException):
+    """What went wrong, said in a sentence without the usage lines."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Write the sentence to standard error, in whatever letters that can show."""
+        del file
+        say(f"Error: {self.format_message()}")
+
+
+class InputError(SaidError):
+    """A file or an option that cannot be used."""
 
     exit_code = WRONG_USE
 
 
-class RefusedError(click.ClickException):
+class RefusedError(SaidError):
     """Something stands in the way that the user may change."""
 
     exit_code = REFUSED
@@ -60,11 +74,28 @@ def clean_ends() -> Iterator[None]:
         sys.exit(INTERRUPTED)
     except SlurmApplyError as error:
         say(f"Error: {in_shell_words(harmless(str(error)), name_of(error))}")
+        if type(error) is SubmissionError and error.job is not None:
+            say(
+                f"The job's folder is complete: slurmapply submit {error.job.name} goes on from it."
+            )
         sys.exit(exit_code(error))
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
         say(f"Error: {harmless(f'{error.strerror or error}{place}')}")
         sys.exit(REFUSED)
+
+
+def say_warnings_plainly() -> None:
+    """Show our own warnings as messages; those of the user's files keep their lines."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if category is UserWarning and place and str(place[0]).startswith(_PACKAGE):
+            say(f"Warning: {harmless(str(message))}")
+        else:
+            shown(message, category, *place, **more)
+
+    warnings.showwarning = show
 
 
 def exit_code(error: SlurmApplyError) -> int:
@@ -81,9 +112,15 @@ def name_of(error: SlurmApplyError) -> str:
     return str(getattr(getattr(error, "job", None), "name", "NAME"))
 
 
+def tell(text: str) -> None:
+    """Write a line to standard output; click's echo would write UTF-8 where ASCII is asked for."""
+    sys.stdout.write(f"{text}\n")
+
+
 def say(text: str) -> None:
     """Write a line to standard error, where it does not mix with what a program reads."""
-    click.echo(text, err=True)
+    sys.stdout.flush()
+    sys.stderr.write(f"{text}\n")
 
 
 def end(code: int) -> NoReturn:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def examples(*lines: str) -> str:
-    """Lay out examples below a verb's help, one on each line (click's mark for that is a \\b)."""
+    r"""Lay out examples below a verb's help, one on each line, which click's mark \b keeps."""
     title = "Example:" if len(lines) == 1 else "Examples:"
     return "\b\n" + "\n".join([title, *(f"  {line}" for line in lines)])
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from slurmapply.cli.endings import NO_SUCH_JOB, InputError
+from slurmapply.cli.endings import NO_SUCH_JOB, InputError, SaidError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
     from slurmapply.job import SlurmJob
 
 
-class NoJobError(click.ClickException):
+class NoJobError(SaidError):
     """No name was given, and there is no job here."""
 
     exit_code = NO_SUCH_JOB
 
 
-class JobName(click.ParamType):
+class JobName(click.ParamType):  # type: ignore[type-arg]  # generic in newer ones of click
     """A job's name or folder; completes to the names of the jobs that are known."""
 
     name = "job"
@@ -59,7 +60,7 @@ def job_argument(*, may_be_left_out: bool = True) -> Callable[[Any], Any]:
 
 
 def open_job(name: str | None, *, trust: bool = False) -> SlurmJob:
-    """Open the job that is meant.
+    """Open the job that is meant, to look at it.
 
     Raises
     ------
@@ -71,6 +72,30 @@ def open_job(name: str | None, *, trust: bool = False) -> SlurmJob:
     from slurmapply.job import SlurmJob
 
     return SlurmJob.open(_only_name() if name is None else name, trust=trust)
+
+
+def open_to_load(name: str | None, *, trust: bool) -> SlurmJob:
+    """Open the job that is meant, to load objects of it.
+
+    Modules that lay beside the notebook or script that made the job are found here as they are on
+    the nodes: its `sys.path` is appended to ours, once the folder is known to be the user's own.
+
+    Raises
+    ------
+    JobNotFoundError, NoJobError, InputError
+        As in `open_job`.
+    UntrustedFolderError
+        Others could have written the folder.
+    """
+    from slurmapply import jobfolder
+    from slurmapply.disk import FolderDisk
+
+    job = open_job(name, trust=trust)
+    disk = FolderDisk(job.folder, trust=trust)
+    disk.open_trusted(jobfolder.JOB).close()
+    theirs = jobfolder.read_job(disk)["session"]["sys_path"]
+    sys.path += [entry for entry in theirs if entry not in sys.path]
+    return job
 
 
 def _only_name() -> str:

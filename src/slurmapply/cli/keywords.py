@@ -37,7 +37,9 @@ def settable() -> list[str]:
     """Give the keywords that ``--set`` knows."""
     from slurmapply.api import slurm_apply
 
-    return [name for name in inspect.signature(slurm_apply).parameters if name not in NOT_FROM_SHELL]
+    return [
+        name for name in inspect.signature(slurm_apply).parameters if name not in NOT_FROM_SHELL
+    ]
 
 
 def read_settings(given: Iterable[str]) -> dict[str, Any]:

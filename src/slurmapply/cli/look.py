@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slurmapply.cli.endings import FINE, ROWS_NOT_OK, SLURM, end, say
+from slurmapply.cli.endings import FINE, ROWS_NOT_OK, SLURM, end, say, tell
 from slurmapply.cli.helptext import as_json_option, examples
 from slurmapply.cli.jobnames import job_argument, open_job
 from slurmapply.cli.shellwords import in_shell_words
@@ -41,14 +41,14 @@ def list_jobs_here(folder: str | None, *, as_json: bool) -> None:
 
     jobs = [(job, job.glance()) for job in list_jobs(folder)]
     if as_json:
-        click.echo(json.dumps([described(*each) for each in jobs], indent=1))
+        tell(json.dumps([described(*each) for each in jobs], indent=1))
         return
     if not jobs:
         say("no jobs" + (f" in {folder}" if folder else ""))
         return
     rows = [_listed(*each) for each in jobs]
     for line in table_lines(_LISTED, rows, terminal_of(sys.stdout).width):
-        click.echo(line)
+        tell(line)
 
 
 def _listed(job: SlurmJob, status: JobStatus) -> list[str]:
@@ -76,9 +76,9 @@ def show_status(name: str | None, *, as_json: bool) -> None:
     job = open_job(name)
     status = job.status()
     if as_json:
-        click.echo(json.dumps(described(job, status), indent=1))
+        tell(json.dumps(described(job, status), indent=1))
     else:
-        click.echo(in_shell_words(str(status), job.name))
+        tell(in_shell_words(str(status), job.name))
     end(code_of(status))
 
 
@@ -172,5 +172,6 @@ def _print(texts: Iterator[str]) -> None:
         return
     fit = ConsoleText(colour=terminal.colour)
     for text in texts:
-        click.echo(fit.feed(text), nl=False)
-    click.echo(fit.feed("", last=True), nl=False)
+        sys.stdout.write(fit.feed(text))
+        sys.stdout.flush()
+    sys.stdout.write(fit.feed("", last=True))

@@ -10,7 +10,7 @@ import click
 
 from slurmapply.cli.cellwords import as_json as plain
 from slurmapply.cli.cellwords import as_text
-from slurmapply.cli.endings import FINE, ROWS_NOT_OK, end
+from slurmapply.cli.endings import FINE, ROWS_NOT_OK, end, tell
 from slurmapply.cli.helptext import as_json_option, examples
 from slurmapply.cli.tables import table_lines
 from slurmapply.cli.terminal import terminal_of
@@ -47,9 +47,9 @@ def examine(*, no_test_job: bool, as_json: bool, **given: Any) -> None:
             {"name": each.name, "verdict": str(each.verdict), "message": each.message}
             for each in diagnosis.checks
         ]
-        click.echo(json.dumps({"ok": diagnosis.ok, "checks": checks}, indent=1))
+        tell(json.dumps({"ok": diagnosis.ok, "checks": checks}, indent=1))
     else:
-        click.echo(str(diagnosis))
+        tell(str(diagnosis))
     end(FINE if diagnosis.ok else ROWS_NOT_OK)
 
 
@@ -65,9 +65,11 @@ def show_config(*, as_json: bool) -> None:
 
     defaults = list(get_defaults())
     if as_json:
-        found = {each.name: {"value": plain(each.value), "source": each.source} for each in defaults}
-        click.echo(json.dumps(found, indent=1))
+        found = {
+            each.name: {"value": plain(each.value), "source": each.source} for each in defaults
+        }
+        tell(json.dumps(found, indent=1))
         return
     rows = [[each.name, as_text(each.value), as_text(each.source)] for each in defaults]
     for line in table_lines(("keyword", "value", "from"), rows, terminal_of(sys.stdout).width):
-        click.echo(line)
+        tell(line)

@@ -5,16 +5,25 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from slurmapply.cli.endings import InputError
 from slurmapply.wording import harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 NEEDS_PYARROW = "parquet needs pyarrow: pip install pyarrow"
+_MISSING = ("", "NA")
+_WHOLE = r"[+-]?(?:0|[1-9]\d*)"
+_ANY = re.IGNORECASE
+_TYPES: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (
+    (re.compile(_WHOLE), int),
+    (re.compile(rf"(?:{_WHOLE}(?:\.\d*)?|[+-]?\.\d+)(?:e[+-]?\d+)?|[+-]?inf|nan", _ANY), float),
+    (re.compile("true|false", _ANY), lambda cell: cell.lower() == "true"),
+)
 
 
 def read_params_file(path: Path) -> Any:
@@ -36,25 +45,17 @@ def read_params_file(path: Path) -> Any:
     return read(path)
 
 
-def _read_csv(path: Path) -> Any:
-    text = _text(path)
-    _check_csv(path, text)
-    import pandas as pd
-
-    # Nullable types: an empty cell is None for the function, and its column stays one of integers.
-    options: Any = {"dtype_backend": "numpy_nullable", "float_precision": "round_trip"}
-    return pd.read_csv(io.StringIO(text), index_col=False, **options)
-
-
-def _check_csv(path: Path, text: str) -> None:
-    """Refuse what pandas would read in a way of its own: lines that are shorter or longer."""
-    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _read_csv(path: Path) -> dict[str, list[Any]]:
+    lines = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
     header: list[str] | None = None
+    rows: list[list[str]] = []
     try:
         for fields in lines:
             if header is None:
                 header = _checked_header(path, fields)
-            elif fields and len(fields) != len(header):
+            elif len(fields) == len(header):
+                rows.append(fields)
+            elif fields:
                 raise InputError(
                     f"{path}, line {lines.line_num}: {len(fields)} fields, where the first line "
                     f"names {len(header)} columns."
@@ -63,6 +64,27 @@ def _check_csv(path: Path, text: str) -> None:
         raise InputError(f"{path}, line {lines.line_num}: {error}.") from error
     if header is None:
         raise InputError(f"{path} is empty; its first line must name the columns.")
+    columns = zip(*rows, strict=True) if rows else [()] * len(header)
+    return {name: typed_cells(cells) for name, cells in zip(header, columns, strict=True)}
+
+
+def typed_cells(cells: Sequence[str]) -> list[Any]:
+    """Read a column: whole numbers, numbers, true and false, or else text; empty cells are None.
+
+    In columns of numbers and of truth values, NA is an empty cell too: so R writes it. Numbers
+    that begin with a zero are text, since they are names.
+
+    Examples
+    --------
+    >>> typed_cells(["1", "", "NA"]), typed_cells(["1", "0.5"]), typed_cells(["007", "NA", ""])
+    ([1, None, None], [1.0, 0.5], ['007', 'NA', None])
+    """
+    given = {cell for cell in cells if cell not in _MISSING}
+    for pattern, read in _TYPES:
+        if given and all(map(pattern.fullmatch, given)):
+            values = {cell: read(cell) for cell in given}
+            return [values.get(cell) for cell in cells]
+    return [cell or None for cell in cells]
 
 
 def _checked_header(path: Path, names: list[str]) -> list[str]:

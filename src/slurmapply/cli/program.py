@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from slurmapply.cli import act, look, machine, take
-from slurmapply.cli.endings import clean_ends
+from slurmapply.cli.endings import clean_ends, say_warnings_plainly
 from slurmapply.cli.terminal import prepare_streams
 from slurmapply.version import VERSION
 
@@ -80,4 +80,5 @@ program = click.version_option(VERSION, prog_name="slurmapply")(program)
 def main() -> None:
     """Run the program: ``slurmapply``, or ``python -m slurmapply``."""
     prepare_streams()
+    say_warnings_plainly()
     program(prog_name="slurmapply")

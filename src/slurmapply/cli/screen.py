@@ -177,7 +177,7 @@ def bar_shares(numbers: Sequence[int], size: int) -> list[int]:
 
 def _cause(cause: tuple[str, int], width: int) -> Line:
     name, number = cause
-    return [(cut(f"  {number} x {harmless(name)}", width), "bad")]
+    return [(cut(f"  {number} x {_one_line(name)}", width), "bad")]
 
 
 def _task(entry: Mapping[str, Any], width: int) -> Line:
@@ -186,7 +186,11 @@ def _task(entry: Mapping[str, Any], width: int) -> Line:
     reason = f" ({entry['reason']})" if entry["reason"] else ""
     words = f": {entry['explanation']}" if entry["explanation"] else ""
     text = f"  {entry['job_id']}{task} {entry['state']}{host}{reason}{words}"
-    return [(cut(harmless(" ".join(text.split(" "))), width), "")]
+    return [(cut(_one_line(text), width), "")]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(harmless(text).split())
 
 
 def _joined(pieces: Sequence[Piece]) -> Line:
@@ -208,5 +212,3 @@ def _cut(line: Line, width: int) -> Line:
             return [*kept, (cut(text, max(0, width - used)), style)]
         kept.append((text, style))
     return kept
-
-

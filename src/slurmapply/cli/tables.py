@@ -15,7 +15,7 @@ _NARROWEST = 6
 def table_lines(
     header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None
 ) -> list[str]:
-    """Lay out a table.
+    r"""Lay out a table.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def table_lines(
 
     Examples
     --------
-    >>> print("\\n".join(table_lines(["x", "name"], [["1", "one"], ["10", "ten"]])))
+    >>> print("\n".join(table_lines(["x", "name"], [["1", "one"], ["10", "ten"]])))
      x  name
      1  one
     10  ten

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slurmapply.cli.endings import FINE, ROWS_NOT_OK, end, say
+from slurmapply.cli.endings import FINE, ROWS_NOT_OK, end, say, tell
 from slurmapply.cli.helptext import as_json_option, examples, overwrite_option, trust_option
-from slurmapply.cli.jobnames import job_argument, open_job
+from slurmapply.cli.jobnames import job_argument, open_job, open_to_load
 from slurmapply.cli.shellwords import in_shell_words
 from slurmapply.wording import harmless
 
@@ -57,7 +57,7 @@ def show_results(
 
     if output:
         check_target(Path(output), overwrite=overwrite)
-    job = open_job(name, trust=trust)
+    job = open_to_load(name, trust=trust)
     end(give_table(job, output, wait=not no_wait, details=details, **_way(overwrite, as_json)))
 
 
@@ -100,7 +100,7 @@ def _give(table: Any, output: str | None, *, overwrite: bool, as_json: bool) -> 
         write_table(table, Path(output), overwrite=overwrite)
         say(f"{len(table)} rows: {harmless(output)}")
     elif as_json:
-        click.echo(json.dumps(records(table), ensure_ascii=False, indent=1))
+        tell(json.dumps(records(table), ensure_ascii=False, indent=1))
     else:
         print_table(table)
 
@@ -125,7 +125,7 @@ def print_table(table: Any) -> None:
     if left_out:
         lines[_SHOWN_ENDS + 1 : _SHOWN_ENDS + 1] = [f"... {left_out} rows"]
     for line in lines:
-        click.echo(line)
+        tell(line)
 
 
 @click.command(
@@ -144,12 +144,12 @@ def show_errors(name: str | None, row: int | None, *, as_json: bool, trust: bool
     """
     from slurmapply.cli.tablefile import records
 
-    job = open_job(name, trust=trust)
+    job = open_to_load(name, trust=trust)
     if row is not None:
         _show_row(job, row, as_json=as_json)
     table = job.errors()
     if as_json:
-        click.echo(json.dumps(records(table), ensure_ascii=False, indent=1))
+        tell(json.dumps(records(table), ensure_ascii=False, indent=1))
     elif len(table):
         print_table(_told_first(table))
         first = next(iter(records(table)))["row_number"]
@@ -166,9 +166,9 @@ def _show_row(job: SlurmJob, row: int, *, as_json: bool) -> None:
 
     report = job.row(row)
     if as_json:
-        click.echo(json.dumps(plain(asdict(report)), ensure_ascii=False, indent=1))
+        tell(json.dumps(plain(asdict(report)), ensure_ascii=False, indent=1))
     else:
-        click.echo(in_shell_words(str(report), job.name))
+        tell(in_shell_words(str(report), job.name))
     end(ROWS_NOT_OK if report.status in _not_ok() else FINE)
 
 
@@ -199,11 +199,11 @@ def write_report(name: str | None, output: str | None, *, overwrite: bool, trust
     """Write a page about the job NAME that opens in a browser, without a network."""
     from slurmapply.cli.tablefile import check_target
 
-    job = open_job(name, trust=trust)
+    job = open_to_load(name, trust=trust)
     path = Path(output or f"{job.name}.html")
     check_target(path, overwrite=overwrite, endings=False)
     job.report(path)
-    click.echo(str(path))
+    tell(str(path))
 
 
 @click.command(
@@ -221,6 +221,6 @@ def show_usage(name: str | None, *, as_json: bool) -> None:
     usage = job.usage()
     if as_json:
         parts = {"tasks": records(usage.tasks), "rows": records(usage.rows)}
-        click.echo(json.dumps({**parts, "advice": list(usage.advice)}, indent=1))
+        tell(json.dumps({**parts, "advice": list(usage.advice)}, indent=1))
     else:
-        click.echo(in_shell_words(harmless(str(usage)), job.name))
+        tell(in_shell_words(harmless(str(usage)), job.name))

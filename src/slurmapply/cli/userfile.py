@@ -39,9 +39,7 @@ def load_function(given: str) -> Callable[..., Any]:
     found: Any = module
     for part in function.split("."):
         if not hasattr(found, part):
-            raise InputError(
-                f"there is no {function!r} in {path}.{_holds(source, path, function)}"
-            )
+            raise InputError(f"there is no {function!r} in {path}.{_holds(source, path, function)}")
         found = getattr(found, part)
     if not callable(found):
         raise InputError(f"{function} of {path} is no function: it is a {type(found).__name__}.")
@@ -63,7 +61,9 @@ def _missing(path: Path) -> str:
     except OSError:
         return f"there is no file {path}: its folder cannot be read."
     near = difflib.get_close_matches(path.name, beside, n=1)
-    return f"there is no file {path}." + (f" Did you mean {path.with_name(near[0])}?" if near else "")
+    return f"there is no file {path}." + (
+        f" Did you mean {path.with_name(near[0])}?" if near else ""
+    )
 
 
 def _run(path: Path, source: bytes) -> types.ModuleType:
@@ -74,7 +74,7 @@ def _run(path: Path, source: bytes) -> types.ModuleType:
     """
     import cloudpickle
 
-    path = path.absolute()
+    given, path = path, path.absolute()
     module = types.ModuleType(f"<{path.stem}>")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module
@@ -83,11 +83,11 @@ def _run(path: Path, source: bytes) -> types.ModuleType:
         exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102  # what it is for
     except SystemExit as error:
         raise InputError(
-            f"{path} ended the program when it was read (exit code {error.code}). Put what only a "
+            f"{given} ended the program when it was read (exit code {error.code}). Put what only a "
             'script does under: if __name__ == "__main__":'
         ) from error
-    except Exception as error:  # noqa: BLE001  # whatever the user's file raises is shown
-        raise InputError(f"{path} cannot be read by Python:\n{_shortened(error, path)}") from error
+    except Exception as error:  # whatever the user's file raises is shown
+        raise InputError(f"{given} cannot be read by Python:\n{_shortened(error, path)}") from error
     cloudpickle.register_pickle_by_value(module)
     return module
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import click
 
 from slurmapply.cli.endings import ROWS_NOT_OK, RefusedError, say
 from slurmapply.cli.screen import picture
+from slurmapply.cli.shellwords import in_shell_words
 from slurmapply.cli.terminal import LivePicture, terminal_of
 from slurmapply.progress import pause_after
 from slurmapply.states import JobState
+from slurmapply.wording import harmless
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -66,7 +67,7 @@ class _Live:
     def show(self, status: JobStatus) -> None:
         terminal = terminal_of(self._stream)  # it may have another size by now
         width = terminal.width or 1
-        lines = picture(status, width, terminal.height, unicode=terminal.unicode)
+        lines = picture(_in_shell_words(status), width, terminal.height, unicode=terminal.unicode)
         self._drawing.draw(lines, terminal)
 
 
@@ -86,7 +87,8 @@ class _Lines:
         if not changed and (line == self._said or now - self._at < _LINE_EVERY):
             return
         self._state, self._said, self._at = status.state, line, now
-        click.echo(line, file=self._stream)
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
 
 
 def closing_words(job: SlurmJob, status: JobStatus) -> int:
@@ -94,7 +96,7 @@ def closing_words(job: SlurmJob, status: JobStatus) -> int:
     if status.ok:
         return 0
     for reason in status.reasons:
-        say(_in_shell_words(reason, job.name))
+        say(in_shell_words(harmless(reason), job.name))
     say(f"all of one row: slurmapply errors {job.name} --row N")
     return ROWS_NOT_OK
 
@@ -105,8 +107,11 @@ def wait_for(job: SlurmJob) -> JobStatus:
     return status if status.completed else watch(job, sys.stderr)
 
 
-def _in_shell_words(text: str, name: str) -> str:
-    from slurmapply.cli.shellwords import in_shell_words
-    from slurmapply.wording import harmless
-
-    return in_shell_words(harmless(text), name)
+def _in_shell_words(status: JobStatus) -> JobStatus:
+    """Let a status say in the shell's words what to do."""
+    name = status.name
+    queue = [
+        {**entry, "explanation": in_shell_words(entry["explanation"], name)}
+        for entry in status.queue
+    ]
+    return replace(status, note=in_shell_words(status.note, name), queue=queue)
