@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import importlib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
+import tomlkit
 
 import slurmapply
 from slurmapply import SlurmJob, slurm_apply, slurm_map
 from slurmapply.cli.act import read_rows
 from slurmapply.cli.endings import InputError
 from slurmapply.cli.keywords import read_settings, read_slurm_options
+from slurmapply.cli.program import main
 from slurmapply.cli.shellwords import in_shell_words
 from slurmapply.cli.tables import cells_wide, table_lines
 from tests.cli_fixtures import run
+from tests.shims import DOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.cli_fixtures import Said
     from tests.shims import Shims
@@ -235,6 +238,29 @@ def test_results_of_a_module_beside_the_notebook_are_read_from_anywhere(
     said = run("results", "boxes", "-o", "boxes.csv")
     assert said.code == 0, said.err
     assert (elsewhere / "boxes.csv").read_text() == "x,side\n1,1\n2,2\n"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_slurm_that_does_not_answer_has_its_code(project: Path, cli: Cli, shims: Shims) -> None:
+    shims.add("sbatch", "echo 4711")
+    for name in ("squeue", "sacct", "scontrol", "sinfo"):
+        shims.add(name, DOWN)
+    cli("run", "fit.py:score", "good.csv", "--name", "silent", "--set", "backend=slurm")
+    assert json.loads(cli("ls", "--json").out)[0]["state"] == "queued"
+    said = cli("status", "silent")
+    assert said.code == 4
+    assert said.out.startswith("silent is unknown.")
+    assert "Unable to contact slurm controller" in said.out
+    asked = shims.calls("squeue")
+    cli("ls")
+    assert shims.calls("squeue") == asked  # listing asks nothing
+
+
+def test_the_command_is_installed_by_its_name() -> None:
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    entry = tomlkit.parse(text).unwrap()["project"]["scripts"]["slurmapply"]
+    module, _, function = entry.partition(":")
+    assert getattr(importlib.import_module(module), function) is main
 
 
 # -- the verbs that other modules are behind -----------------------------------------------------

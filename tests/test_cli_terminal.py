@@ -53,7 +53,7 @@ QUEUE = [
 ]  # fmt: skip
 statuses = st.builds(
     JobStatus,
-    name=st.from_regex(r"[0-9A-Za-z_]{1,100}", fullmatch=True),
+    name=st.text(min_size=1, max_size=100),
     state=st.sampled_from(JobState),
     counts=st.dictionaries(st.sampled_from([each.value for each in RowStatus]),
                            st.integers(1, 10**9)),

@@ -11,6 +11,7 @@ import click
 from slurmapply.cli.endings import FINE, InputError, RefusedError, end, say
 from slurmapply.cli.helptext import amount_options, examples, trust_option, wait_options
 from slurmapply.cli.jobnames import job_argument, open_job, open_to_load
+from slurmapply.wording import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -223,6 +224,6 @@ def cleanup(name: str, keep: str | None, *, no_wait: bool, yes: bool) -> None:
 
 def _agreed(question: str) -> bool:
     try:
-        return click.confirm(question, err=True)
+        return click.confirm(harmless(question), err=True)
     except click.Abort:
         return False

@@ -73,7 +73,7 @@ def clean_ends() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except SlurmApplyError as error:
-        say(f"Error: {in_shell_words(harmless(str(error)), name_of(error))}")
+        say(f"Error: {in_shell_words(str(error), name_of(error))}")
         if type(error) is SubmissionError and error.job is not None:
             say(
                 f"The job's folder is complete: slurmapply submit {error.job.name} goes on from it."
@@ -81,7 +81,7 @@ def clean_ends() -> Iterator[None]:
         sys.exit(exit_code(error))
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
-        say(f"Error: {harmless(f'{error.strerror or error}{place}')}")
+        say(f"Error: {error.strerror or error}{place}")
         sys.exit(REFUSED)
 
 
@@ -91,7 +91,7 @@ def say_warnings_plainly() -> None:
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if category is UserWarning and place and str(place[0]).startswith(_PACKAGE):
-            say(f"Warning: {harmless(str(message))}")
+            say(f"Warning: {message}")
         else:
             shown(message, category, *place, **more)
 
@@ -113,14 +113,17 @@ def name_of(error: SlurmApplyError) -> str:
 
 
 def tell(text: str) -> None:
-    """Write a line to standard output; click's echo would write UTF-8 where ASCII is asked for."""
-    sys.stdout.write(f"{text}\n")
+    """Write to standard output; names and texts of others do not steer the terminal.
+
+    click's own echo would write UTF-8 where ASCII is asked for.
+    """
+    sys.stdout.write(f"{harmless(text)}\n")
 
 
 def say(text: str) -> None:
     """Write a line to standard error, where it does not mix with what a program reads."""
     sys.stdout.flush()
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{harmless(text)}\n")
 
 
 def end(code: int) -> NoReturn:

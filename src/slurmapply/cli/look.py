@@ -53,12 +53,12 @@ def list_jobs_here(folder: str | None, *, as_json: bool) -> None:
 
 def _listed(job: SlurmJob, status: JobStatus) -> list[str]:
     from slurmapply.announcing import with_home
-    from slurmapply.wording import duration, harmless
+    from slurmapply.wording import duration
 
     left = duration(status.seconds_left) if status.seconds_left else ""
     counted = f"{status.counts.get('ok', 0)}/{status.rows}"
     cells = [job.name, str(status.state), str(status.failed), counted, left, with_home(job.folder)]
-    return [" ".join(harmless(cell).split()) for cell in cells]
+    return [" ".join(cell.split()) for cell in cells]
 
 
 @click.command(

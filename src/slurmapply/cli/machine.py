@@ -38,7 +38,7 @@ def examine(*, no_test_job: bool, as_json: bool, **given: Any) -> None:
     One line for each thing that was looked at. A test job of one task runs for less than a
     minute. Ends with 1 when something failed.
     """
-    from slurmapply import doctor
+    from slurmapply.checkup.doctor import doctor
 
     asked = {name: value for name, value in given.items() if value}
     diagnosis = doctor(test_job=not no_test_job, **asked)
@@ -61,7 +61,7 @@ def examine(*, no_test_job: bool, as_json: bool, **given: Any) -> None:
 @as_json_option
 def show_config(*, as_json: bool) -> None:
     """Show each default that holds in this folder, and where it comes from."""
-    from slurmapply import get_defaults
+    from slurmapply.defaults import get_defaults
 
     defaults = list(get_defaults())
     if as_json:

@@ -119,13 +119,13 @@ def _rounded(number: int) -> str:
 
 
 def _head(status: JobStatus, width: int, *, unicode: bool) -> Line:
-    state = str(status.state)
+    state, name = str(status.state), _one_line(status.name)
     percent = f"{_percent(status)}%"
-    bar = min(_LONGEST_BAR, width - len(status.name) - len(state) - len(percent) - 3 * len(_GAP))
-    pieces: list[Piece] = [(status.name, "name"), (state, _STATE_STYLE.get(status.state, ""))]
+    bar = min(_LONGEST_BAR, width - cells_wide(name) - len(state) - len(percent) - 3 * len(_GAP))
+    pieces: list[Piece] = [(name, "name"), (state, _STATE_STYLE.get(status.state, ""))]
     if bar < _SHORTEST_BAR:
         rest = len(state) + len(_GAP)
-        pieces[0] = (cut(status.name, max(1, width - rest)), "name")
+        pieces[0] = (cut(name, max(1, width - rest)), "name")
         return _cut(_joined(pieces), width)
     line = _joined(pieces)
     return [*line, (_GAP, ""), *_bar(status, bar, unicode=unicode), (_GAP, ""), (percent, "")]

@@ -45,6 +45,7 @@ def in_shell_words(text: str, name: str) -> str:
     >>> in_shell_words("job.run_row(3) is for Python alone", "tuning")
     'job.run_row(3) is for Python alone'
     """
+    name = shlex.quote(name)
     text = _OPENED.sub(lambda m: f"slurmapply {_VERBS.get(m[2] or '', 'status')} {m[1]}", text)
     text = _CALL.sub(lambda match: _command(match, name), text)
     text = text.replace("SlurmJob.open takes", "NAME may be")

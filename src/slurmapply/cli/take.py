@@ -14,7 +14,6 @@ from slurmapply.cli.endings import FINE, ROWS_NOT_OK, end, say, tell
 from slurmapply.cli.helptext import as_json_option, examples, overwrite_option, trust_option
 from slurmapply.cli.jobnames import job_argument, open_job, open_to_load
 from slurmapply.cli.shellwords import in_shell_words
-from slurmapply.wording import harmless
 
 if TYPE_CHECKING:
     from slurmapply.job import SlurmJob
@@ -89,7 +88,7 @@ def give_table(
         code = ROWS_NOT_OK
     _give(table, output, overwrite=overwrite, as_json=as_json)
     if words:
-        say(in_shell_words(harmless(words), job.name))
+        say(in_shell_words(words, job.name))
     return code
 
 
@@ -98,9 +97,9 @@ def _give(table: Any, output: str | None, *, overwrite: bool, as_json: bool) -> 
 
     if output:
         write_table(table, Path(output), overwrite=overwrite)
-        say(f"{len(table)} rows: {harmless(output)}")
+        say(f"{len(table)} rows: {output}")
     elif as_json:
-        tell(json.dumps(records(table), ensure_ascii=False, indent=1))
+        tell(json.dumps(records(table), indent=1))
     else:
         print_table(table)
 
@@ -149,7 +148,7 @@ def show_errors(name: str | None, row: int | None, *, as_json: bool, trust: bool
         _show_row(job, row, as_json=as_json)
     table = job.errors()
     if as_json:
-        tell(json.dumps(records(table), ensure_ascii=False, indent=1))
+        tell(json.dumps(records(table), indent=1))
     elif len(table):
         print_table(_told_first(table))
         first = next(iter(records(table)))["row_number"]
@@ -166,7 +165,7 @@ def _show_row(job: SlurmJob, row: int, *, as_json: bool) -> None:
 
     report = job.row(row)
     if as_json:
-        tell(json.dumps(plain(asdict(report)), ensure_ascii=False, indent=1))
+        tell(json.dumps(plain(asdict(report)), indent=1))
     else:
         tell(in_shell_words(str(report), job.name))
     end(ROWS_NOT_OK if report.status in _not_ok() else FINE)
@@ -223,4 +222,4 @@ def show_usage(name: str | None, *, as_json: bool) -> None:
         parts = {"tasks": records(usage.tasks), "rows": records(usage.rows)}
         tell(json.dumps({**parts, "advice": list(usage.advice)}, indent=1))
     else:
-        tell(in_shell_words(harmless(str(usage)), job.name))
+        tell(in_shell_words(str(usage), job.name))

@@ -87,7 +87,7 @@ class _Lines:
         if not changed and (line == self._said or now - self._at < _LINE_EVERY):
             return
         self._state, self._said, self._at = status.state, line, now
-        self._stream.write(f"{line}\n")
+        self._stream.write(f"{harmless(line)}\n")
         self._stream.flush()
 
 
@@ -96,7 +96,7 @@ def closing_words(job: SlurmJob, status: JobStatus) -> int:
     if status.ok:
         return 0
     for reason in status.reasons:
-        say(in_shell_words(harmless(reason), job.name))
+        say(in_shell_words(reason, job.name))
     say(f"all of one row: slurmapply errors {job.name} --row N")
     return ROWS_NOT_OK
 
