@@ -185,8 +185,8 @@ def _task(entry: Mapping[str, Any], width: int) -> Line:
     host = f" on {entry['host']}" if entry["host"] else ""
     reason = f" ({entry['reason']})" if entry["reason"] else ""
     words = f": {entry['explanation']}" if entry["explanation"] else ""
-    text = f"  {entry['job_id']}{task} {entry['state']}{host}{reason}{words}"
-    return [(cut(_one_line(text), width), "")]
+    text = f"{entry['job_id']}{task} {entry['state']}{host}{reason}{words}"
+    return [(cut(f"  {_one_line(text)}", width), "")]
 
 
 def _one_line(text: str) -> str:

@@ -201,7 +201,7 @@ def write_report(name: str | None, output: str | None, *, overwrite: bool, trust
     job = open_to_load(name, trust=trust)
     path = Path(output or f"{job.name}.html")
     check_target(path, overwrite=overwrite, endings=False)
-    job.report(path)
+    job.report(path, overwrite=overwrite)
     tell(str(path))
 
 
@@ -212,11 +212,12 @@ def write_report(name: str | None, output: str | None, *, overwrite: bool, trust
 )
 @job_argument()
 @as_json_option
-def show_usage(name: str | None, *, as_json: bool) -> None:
+@trust_option
+def show_usage(name: str | None, *, as_json: bool, trust: bool) -> None:
     """Compare what the job NAME asked for with what it used, and say what to ask next time."""
     from slurmapply.cli.tablefile import records
 
-    job = open_job(name)
+    job = open_to_load(name, trust=trust)
     usage = job.usage()
     if as_json:
         parts = {"tasks": records(usage.tasks), "rows": records(usage.rows)}
