@@ -360,7 +360,7 @@ def test_files_and_bytes_below_a_folder_are_counted(tmp_path: Path) -> None:
     assert 100_000 <= taken <= 200_000
 
 
-@pytest.mark.parametrize("command", watching.COMMANDS)
+@pytest.mark.parametrize("command", ["sbatch", "squeue", "sacct", "scontrol", "sinfo", "scancel"])
 def test_no_call_of_any_command_is_missed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
@@ -381,7 +381,7 @@ def test_a_call_belongs_to_the_stretch_that_it_begins(tmp_path: Path) -> None:
 
 
 def test_memory_is_the_proportional_size(tmp_path: Path) -> None:
-    sizes = "Rss:  4000 kB\nPss:  1000 kB\nPss_Dirty:  500 kB\nShared_Clean:  7 kB\n"
+    sizes = "Rss:  4000 kB\nPss_Dirty:  500 kB\nPss:  1000 kB\nShared_Clean:  7 kB\n"
     (tmp_path / "smaps_rollup").write_text(f"55d0-7ffc ---p 0 00:00 0 [rollup]\n{sizes}")
     assert watching.pss_bytes(tmp_path) == 1000 * 1024
     assert watching.pss_bytes(Path("/proc/0")) == 0
@@ -399,11 +399,12 @@ sys.stdin.read()
 
 def test_pages_that_jobs_share_count_once_and_other_clusters_not_at_all(tmp_path: Path) -> None:
     size = 64_000_000 // mmap.PAGESIZE * mmap.PAGESIZE
-    (tmp_path / "data").write_bytes(b"x" * size)
-    command = [sys.executable, "-c", HOLDS_A_FILE, str(tmp_path / "data")]
+    for name in ("here", "elsewhere"):
+        (tmp_path / name).write_bytes(b"x" * size)
     jobs = [
         subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-c", HOLDS_A_FILE, str(tmp_path / name)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env={**os.environ, "SLURM_JOB_ID": "1", "SLURM_CONF": f"/{name}/slurm.conf"},
         )
         for name in ("here", "here", "here", "elsewhere")
@@ -421,6 +422,6 @@ def test_pages_that_jobs_share_count_once_and_other_clusters_not_at_all(tmp_path
         said = [job.communicate(timeout=30) for job in jobs]
     assert [output for output, _ in said] == [b""] * 4
     assert [job.returncode for job in jobs] == [0] * 4
-    # Three of four that share it: three quarters, and each one's interpreter.
-    assert 0.75 * size < watch.workers_bytes < 1.5 * size
+    # The three interpreters take some, too.
+    assert size < watch.workers_bytes < 1.7 * size
     assert watch.disk_bytes >= size
