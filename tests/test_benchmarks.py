@@ -308,6 +308,25 @@ def test_the_page_is_written_between_its_markers() -> None:
     assert page.filled(written, FIGURES, {}) == written
 
 
+def test_a_lines_columns_are_in_their_units_and_the_last_has_a_range() -> None:
+    sizes = {"disk_bytes": 512_000_000, "workers_bytes": 700_400_000}
+    figures = Figures(
+        [
+            measured("array", "slurmapply", 64, seconds=2.0),
+            measured("array", "slurmapply, held", 64, seconds=3.0, **sizes),
+            measured("array", "rslurm", 64, seconds=90.0),
+            measured("array", "rslurm", 64, seconds=94.0),
+        ]
+    )
+    assert page.line_table("array", figures).splitlines() == [
+        "|  | MB on disk | MB of memory | seconds | range | x slurmapply | times |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| slurmapply | - | - | 2.00 | 2.00 to 2.00 | 1.00 | 1 |",
+        "| slurmapply, held | 512 | 700 | 3.00 | 3.00 to 3.00 | 1.50 | 1 |",
+        "| rslurm | - | - | 92.00 | 90.00 to 94.00 | 46.00 | 2 |",
+    ]
+
+
 def test_the_page_says_when_the_machine_was_not_quiet() -> None:
     about = {
         "date": "2026-01-02", "minutes": 24.6, "machine": "2 processors", "load": 0.4,
