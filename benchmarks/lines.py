@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from benchmarks.case import BLOCK, CHUNKS, COST, PLAIN, ROW, SCATTERED, Case
+from benchmarks.work import ARRAY_BYTES, UNEVEN_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,10 +23,6 @@ SIZES: tuple[int, ...] = (1, 100, 10_000, 100_000, 1_000_000)
 MANY = SIZES[2]
 #: Of the tasks whose files are counted, where each row is one.
 FILES_ROWS = 20
-#: Of the array that all calls read.
-ARRAY_BYTES = 500_000_000
-#: What the sleeping rows take at best.
-UNEVEN_SECONDS = 6.0
 #: Seconds of patience with those who copy it for every worker.
 _LONG = 300.0
 #: Styles of reading the array, and of waiting.
