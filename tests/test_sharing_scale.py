@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.scale import CountingDisk, claims_expected, simulate
-from slurmapply import jobfolder
+from slurmapply import jobfolder, slurm_map
 from slurmapply.jobfolder import Life
 from slurmapply.records import TaskRecord
 from slurmapply.rows import RowNumbers
 from slurmapply.survey import Survey
 from slurmapply.worker.claims import Claims
 from slurmapply.worker.run import Run, plan_run
+from tests.shims import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +34,18 @@ def test_claims_follow_the_formula_and_few_are_lost(rows: int, tasks: int, tmp_p
     assert asked["lost"] <= asked["claims"] / 10
     assert asked["link"] == asked["claims"] + asked["lost"]
     assert asked["list"] <= asked["claims"] + 2 * tasks
+
+
+def test_files_of_a_job_are_those_of_the_page(tmp_path: Path) -> None:
+    job = slurm_map(abs, range(500), backend="local", jobs_folder=tmp_path).wait()
+
+    def as_on_the_page() -> bool:
+        files = [path for path in job.folder.rglob("*") if path.is_file()]
+        claims = [path for path in files if path.parent.name == "claims"]
+        workers = [path for path in files if path.suffix == ".rec"]
+        return bool(workers) and len(files) == 12 + 2 + len(workers) + len(claims)
+
+    wait_until(as_on_the_page)  # the task takes its last leave after the last row
 
 
 @pytest.fixture
