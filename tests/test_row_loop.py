@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurmapply import SlurmJob, current_row, jobfolder, slurm_apply, slurm_map
+from slurmapply import SlurmJob, current_row, jobfolder, outcome, slurm_apply, slurm_map
 from slurmapply.disk import FolderDisk, write_all
 from slurmapply.jobfolder import Life
 from slurmapply.outcome import KIND_FAILURE
@@ -25,6 +25,7 @@ from slurmapply.rows import RowNumbers
 from slurmapply.seeds import seed_of
 from slurmapply.worker import loop as loop_module
 from slurmapply.worker import writing
+from slurmapply.worker.evaluate import evaluate, failure_of
 from slurmapply.worker.loop import RowLoop
 from slurmapply.worker.page import NO_ROW, Page
 from slurmapply.worker.process import Assignment, Session, load
@@ -53,7 +54,9 @@ class Clocks:
 class Lab:
     """A loop in this process, over a job that is made and not submitted."""
 
-    def __init__(self, job: SlurmJob, rows: RowNumbers | None = None) -> None:
+    def __init__(
+        self, job: SlurmJob, rows: RowNumbers | None = None, *, interruptible: bool = False
+    ) -> None:
         disk = FolderDisk(job.folder)
         content = jobfolder.read_job(disk)
         self.path = Path(job.folder, Life("0", 0, 0).outcomes(0, "0"))
@@ -68,8 +71,9 @@ class Lab:
         )
         self.page = Page()
         self.loop = RowLoop(
-            assignment, *load(assignment), self.page, console=_quiet(), clear=lambda _: ""
-        )
+            assignment, *load(assignment), self.page, console=_quiet(), clear=lambda _: "",
+            interruptible=interruptible,
+        )  # fmt: skip
         LABS.append(self)
 
     def run(self, positions: range, tries: int = 0) -> int:
@@ -140,6 +144,13 @@ def value_at(place: int) -> Any:
 def asks_to_stop(x: int) -> int:
     LABS[-1].page.stop = x == 3
     return x
+
+
+def fails_at_first_and_asks_to_stop(x: int) -> int:
+    LABS[-1].page.stop = True
+    if current_row().attempt == 1:
+        raise ValueError(x)
+    return 10 * x
 
 
 # -- what is written, and when
@@ -228,6 +239,23 @@ def test_tries_are_the_failed_rows_own() -> None:
     assert made.page.failed == 0
 
 
+def test_where_outcomes_cannot_be_written_no_row_is_the_current_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = lab(add, {"a": range(3), "b": range(3)})
+    monkeypatch.setattr(made.loop, "_write", lambda: _refuse(OSError))
+    with pytest.raises(OSError, match="unreadable"):
+        made.run(range(3))
+    assert current_row().number is None
+
+
+def test_a_row_that_failed_is_tried_again_though_the_rest_is_to_be_given_back() -> None:
+    made = lab(fails_at_first_and_asks_to_stop, {"x": range(4)})
+    assert made.run(range(4), tries=1) == 1
+    assert made.column("attempt") == [2]
+    assert made.values() == [0]
+
+
 def test_a_failed_row_stands_between_those_that_are_ok() -> None:
     made = lab(lambda x: 6 / x, {"x": [1, 0, 2, 3, 0, "a"]})
     assert made.run(range(6)) == 6
@@ -261,6 +289,77 @@ def test_a_list_that_is_changed_afterwards_was_saved_before() -> None:
     made = lab(grows, {"x": range(4)})
     made.run(range(4))
     assert made.values() == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3]]
+
+
+def test_a_failure_in_a_package_of_a_like_name_is_the_users() -> None:
+    theirs = f"{Path(loop_module.__file__).parents[1]}_study/model.py"
+    with pytest.raises(ZeroDivisionError) as caught:
+        eval(compile("1 / 0", theirs, "eval"))  # noqa: S307  # a file that need not be there
+    error = caught.value.with_traceback(caught.tb.tb_next)
+    assert failure_of(error).place == f"{theirs}:1"
+
+
+# -- an interrupt from the keyboard
+
+
+def interrupting(line: int) -> Callable[..., Any]:
+    """Make what raises KeyboardInterrupt at a line of the loop, counted (sys.settrace)."""
+    left = line
+
+    def trace(frame: Any, event: str, _argument: Any) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename not in (loop_module.__file__, outcome.__file__):
+            return None
+        left -= event == "line"
+        if not left:
+            raise KeyboardInterrupt
+        return trace
+
+    return trace
+
+
+def test_an_interrupt_at_any_line_leaves_whole_frames_of_right_values() -> None:
+    def text(x: int) -> str:
+        if x == 2:
+            raise ValueError(x)
+        return str(x) * x
+
+    job = slurm_apply(text, {"x": range(5)}, submit=False, backend="local")
+    right = [None if x == 2 else text(x) for x in range(5)]
+    interrupted, line, rows = True, 0, []
+    while interrupted:
+        made, line = Lab(job, interruptible=True), line + 1
+        before = sys.gettrace()
+        sys.settrace(interrupting(line))
+        try:
+            made.run(range(5))
+            interrupted = False
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        rows = made.column("row")
+        assert rows == list(range(len(rows)))
+        assert made.values() == right[: len(rows)]
+    assert rows == list(range(5))
+    assert line > 50, "the loop was traced"
+
+
+class Interrupting:
+    """A value whose pickling is interrupted."""
+
+    def __reduce__(self) -> Any:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_a_value_is_saved_is_the_persons_where_one_is() -> None:
+    def arguments() -> Iterator[Any]:
+        return iter([((), {})])
+
+    kind, failure = evaluate(Interrupting, arguments())
+    assert (kind, failure.cause) == (KIND_FAILURE, "KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Interrupting, arguments(), interruptible=True)
 
 
 # -- arguments

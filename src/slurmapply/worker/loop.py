@@ -120,16 +120,22 @@ class RowLoop:
                     break
                 positions = range(self._reached, positions.stop)
         finally:
+            leave_rows()
             self._settle()
             self._write()
-            leave_rows()
         # Not where something was raised: the row that spoils its worker is settled with it, or
         # the next worker would take it up again, and so on without end.
         page.rest()
         return self._reached
 
-    def _run_until_failure(self, positions: range, attempt: int) -> _Failed | None:
-        """Run rows until one fails, which it gives; None when there is none left to run."""
+    def _run_until_failure(
+        self, positions: range, attempt: int, *, begun: bool = False
+    ) -> _Failed | None:
+        """Run rows until one fails, which it gives; None when there is none left to run.
+
+        Nor are those left that are wanted back, but for one that was begun: its output and its
+        tries so far are known here only.
+        """
         page, console, clear, note = self._page, self._console, self._clear, self._lines.append
         function, interruptible = self._call.function, self._interruptible
         clock = time.perf_counter
@@ -140,7 +146,7 @@ class RowLoop:
         numbers = itertools.chain.from_iterable(self._rows.between(positions))
         for position, number in zip(positions, numbers, strict=True):
             began = clock()
-            if not page.enter(position, began):
+            if not page.enter(position, began, begun=begun):
                 return None
             enter(number)
             kind, value = evaluate(function, arguments, interruptible=interruptible)
@@ -188,7 +194,8 @@ class RowLoop:
             said += f"slurmapply: attempt {attempt} of row {last.number} failed, once more:\n"
             self._say(last.number, said + last.failure.traceback, self._printed)
             attempt, tries = attempt + 1, tries - 1
-            last = self._run_until_failure(range(last.position, last.position + 1), attempt)
+            only = range(last.position, last.position + 1)
+            last = self._run_until_failure(only, attempt, begun=True)
         if last:
             self._note_failure(last)
         else:
@@ -257,7 +264,7 @@ class RowLoop:
             seconds=seconds,
             cpu=[each * cpu_rate for each in seconds],
             peak_mb=[UNKNOWN_PEAK] * (count - 1) + [self._peak.take(seconds[-1])],
-            log_offset=itertools.accumulate(lengths[:-1], initial=self._printed),
+            log_offset=[*itertools.accumulate(lengths[:-1], initial=self._printed)],
             log_length=lengths,
             slot=slots,
         )
@@ -296,15 +303,15 @@ class PeakMemory:
         self._reset()
 
     def take(self, seconds: float) -> float:
-        """Give the peak since the last look for a row of this length; -1 for a short one."""
+        """Give the peak since the last look for a row of this length, if it is worth one."""
         if seconds < self._WORTH_A_LOOK:
-            return -1.0
+            return UNKNOWN_PEAK
         try:
             text = read_text("/proc/self/status")
             sizes = dict(line.split(":", 1) for line in text.splitlines())
             peak = int(sizes["VmHWM"].split()[0]) - int(sizes["RssFile"].split()[0])
         except (OSError, KeyError, ValueError):
-            return -1.0
+            return UNKNOWN_PEAK
         self._reset()
         return peak / 1024
 
