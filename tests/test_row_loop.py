@@ -217,6 +217,23 @@ def test_what_passes_between_rows_is_no_rows_time(
     assert made.column("start") == pytest.approx([1_000_100.0, 1_000_105.0202, 1_000_105.0205])
 
 
+def test_rows_count_as_written_when_they_are_and_no_sooner(
+    clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+
+    def write(descriptor: int, frame: bytes) -> None:
+        found.append(made.page.written)
+        write_all(descriptor, frame)
+
+    made = lab(take, {"seconds": [0.02] * 3, "cpu": [0.0] * 3})
+    monkeypatch.setattr(writing, "write_all", write)
+    made.run(range(3))
+    assert found == [0, 1, 2]
+    assert made.page.written == 3
+    assert clocks.passed == pytest.approx(100.06)
+
+
 def test_a_worker_gives_back_what_it_has_not_begun() -> None:
     made = lab(asks_to_stop, {"x": range(10)})
     assert made.run(range(10)) == 4
@@ -299,6 +316,19 @@ def test_a_failure_in_a_package_of_a_like_name_is_the_users() -> None:
     assert failure_of(error).place == f"{theirs}:1"
 
 
+def test_rows_that_fail_in_more_ways_than_a_frame_can_name_keep_their_causes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(x: int) -> None:
+        raise type(f"Error{x}", (Exception,), {})
+
+    monkeypatch.setattr(loop_module, "WRITE_AFTER", 1e9)
+    made = lab(fails, {"x": range(300)})
+    made.run(range(300))
+    assert made.causes() == [f"Error{x}" for x in range(300)]
+    assert [len(frame) for frame in made.frames()] == [255, 45]
+
+
 # -- an interrupt from the keyboard
 
 
@@ -320,28 +350,30 @@ def interrupting(line: int) -> Callable[..., Any]:
 
 def test_an_interrupt_at_any_line_leaves_whole_frames_of_right_values() -> None:
     def text(x: int) -> str:
-        if x == 2:
+        if x == 1:
             raise ValueError(x)
         return str(x) * x
 
-    job = slurm_apply(text, {"x": range(5)}, submit=False, backend="local")
-    right = [None if x == 2 else text(x) for x in range(5)]
+    job = slurm_apply(text, {"x": range(4)}, submit=False, backend="local")
+    right = [None if x == 1 else text(x) for x in range(4)]
     interrupted, line, rows = True, 0, []
     while interrupted:
         made, line = Lab(job, interruptible=True), line + 1
         before = sys.gettrace()
         sys.settrace(interrupting(line))
         try:
-            made.run(range(5))
+            made.run(range(4))
             interrupted = False
         except KeyboardInterrupt:
             pass
         finally:
             sys.settrace(before)
+        LABS.pop().loop.close()
         rows = made.column("row")
         assert rows == list(range(len(rows)))
         assert made.values() == right[: len(rows)]
-    assert rows == list(range(5))
+        assert made.causes() == ["ValueError" if row == 1 else "" for row in rows]
+    assert rows == list(range(4))
     assert line > 50, "the loop was traced"
 
 

@@ -130,3 +130,16 @@ def test_a_chunk_that_was_taken_again_without_an_answer_is_ones_own(
     claim = claims.take()
     assert claim is not None
     assert (claim.chunk, claim.generation) == (5, 2)
+
+
+def test_a_task_goes_round_from_its_own_chunk_in_each_round(disk: SilentDisk, run: Run) -> None:
+    claims = Claims(disk, run, Life("1", 17, 0), Survey(disk, UUID, 40))
+    taken = []
+    while claim := claims.take():
+        taken.append(claim.chunk)
+    assert len(run.plan) == 40
+    for first in (0, 20):
+        assert taken[first : first + 20] == [
+            *range(first + 17, first + 20),
+            *range(first, first + 17),
+        ]

@@ -37,6 +37,7 @@ WRITE_AFTER = 0.01
 #: rows nobody looks whether descriptors 1 and 2 are in their places either.
 _LOOK_AFTER = 0.001
 _UNTIL_KILLED = 10.0
+_ERROR_CODE = STATUS_CODES[RowStatus.ERROR]
 
 
 class _Failed(NamedTuple):
@@ -91,7 +92,7 @@ class RowLoop:
         self._frame = FrameBuilder(bytes.fromhex(assignment.uuid))
         self._peak = PeakMemory()
         # The batch: rows of one attempt, and where their part of the console begins.
-        self._lines: list[tuple[int, int, Any, float, float, int]] = []
+        self._lines: list[tuple[int, int, int, Any, float, float, int]] = []
         self._attempt = 1
         self._printed = console.length()
         self._reached = 0
@@ -165,7 +166,7 @@ class RowLoop:
                 page.log_offset = printed
             if kind == KIND_PICKLE:
                 value = self._frame.keep(value)
-            note((number, kind, value, began, ended - began, length))
+            note((number, kind, 0, value, began, ended - began, length))
             if ended > due:
                 due = self._settle()
         return None
@@ -210,8 +211,9 @@ class RowLoop:
             self._console.mend()
         length = self._console.end(number, self._printed) - self._printed
         cause, slot = self._frame.keep_failure(failure)
-        self._lines.append((number, KIND_FAILURE, slot, failed.began, failed.seconds, length))
-        self._settle(STATUS_CODES[RowStatus.ERROR], cause)
+        line = (number, KIND_FAILURE, cause, slot, failed.began, failed.seconds, length)
+        self._lines.append(line)
+        self._settle()
         words = _words(failure)
         self._page.note_failure(fault_number(words), words)
         self._page.log_offset = self._printed
@@ -224,30 +226,20 @@ class RowLoop:
         self._cpu = time.process_time()
         self._due = self._looked + _LOOK_AFTER
 
-    def _settle(self, status: int = OK_CODE, cause: int = 0) -> float:
-        """Close the batch, and write when rows worth 10 ms are not written.
-
-        Parameters
-        ----------
-        status, cause
-            Of the last row, as they stand in the frame.
-
-        Returns
-        -------
-        float
-            When to settle again.
-        """
+    def _settle(self) -> float:
+        """Close the batch, and write when rows worth 10 ms are not; says when to settle again."""
         if self._lines:
-            self._close_batch(status, cause)
+            self._close_batch()
         if self._looked - self._unwritten_since > WRITE_AFTER or self._frame.full:
             self._write()
         self._due = min(self._looked + _LOOK_AFTER, self._unwritten_since + WRITE_AFTER)
         return self._due
 
-    def _close_batch(self, status: int, cause: int) -> None:
-        rows, kinds, slots, began, seconds, lengths = zip(*self._lines, strict=True)
+    def _close_batch(self) -> None:
+        rows, kinds, causes, slots, began, seconds, lengths = zip(*self._lines, strict=True)
         self._lines.clear()
         count = len(rows)
+        status = _ERROR_CODE if kinds[-1] == KIND_FAILURE else OK_CODE
         if not self._any_ok and (count > 1 or status == OK_CODE):
             self._any_ok = self._page.any_ok = True
         now, cpu, epoch = time.perf_counter(), time.process_time(), time.time()
@@ -258,7 +250,7 @@ class RowLoop:
             row=rows,
             status=[OK_CODE] * (count - 1) + [status],
             kind=kinds,
-            cause=[0] * (count - 1) + [cause],
+            cause=causes,
             attempt=[self._attempt] * count,
             start=[epoch - now + each for each in began],
             seconds=seconds,
