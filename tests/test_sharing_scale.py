@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +20,27 @@ from tests.shims import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+class SilentDisk(CountingDisk):
+    """Does what it is asked, and says of some of it that it could not."""
+
+    silent: tuple[str, ...] = ()
+
+    def _say_nothing(self, step: str) -> None:
+        if step in self.silent:
+            self.silent = ()
+            raise OSError(errno.EIO, "no answer")
+
+    def link(self, source: str, name: str) -> bool:
+        won = super().link(source, name)
+        self._say_nothing("link")
+        return won
+
+    def forget(self, source: str, name: str) -> None:
+        super().forget(source, name)
+        self._say_nothing("forget")
+
 
 UUID = "00" * 16
 ASKED = {
@@ -54,9 +77,9 @@ def run() -> Run:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> CountingDisk:
+def disk(tmp_path: Path) -> SilentDisk:
     """Make the folder of a run of which many tasks have begun."""
-    disk = CountingDisk(tmp_path)
+    disk = SilentDisk(tmp_path)
     for name in ("run_0", "run_0/claims"):
         disk.make_folder(name)
     for task in range(20):
@@ -90,3 +113,46 @@ def test_of_tasks_that_stop_early_the_records_are_read(disk: CountingDisk, run: 
     assert claim is not None
     assert (claim.chunk, claim.generation) == (5, 2)
     assert disk.asked["read"] <= 8
+
+
+@pytest.mark.parametrize("step", ["link", "forget"])
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_a_claim_without_an_answer_is_found_to_be_ones_own(
+    step: str, before: int, disk: SilentDisk, run: Run
+) -> None:
+    claims = Claims(disk, run, Life("1", 0, 0), Survey(disk, UUID, 40))
+    taken = [claims.take() for _ in range(before)]
+    disk.silent = (step,)
+    with contextlib.suppress(OSError):  # each life forgets one token only
+        taken.append(claims.take())
+    while found := claims.take():
+        taken.append(found)
+    assert [claim and claim.chunk for claim in taken] == list(range(len(run.plan)))
+
+
+def test_a_chunk_that_was_taken_again_without_an_answer_is_ones_own(
+    disk: SilentDisk, run: Run
+) -> None:
+    claims = take_all(disk, run, Life("1", 0, 0))
+    stopping = Life("1", 3, 0)
+    assert disk.link(stopping.record(0), jobfolder.claim(0, 5, 1))
+    TaskRecord(disk, 0, stopping).stop("SIGUSR1", "", chunks=[(5, 1)], rows=[])
+    disk.silent = ("link",)
+    with pytest.raises(OSError, match="no answer"):
+        claims.take()
+    claim = claims.take()
+    assert claim is not None
+    assert (claim.chunk, claim.generation) == (5, 2)
+
+
+def test_a_task_goes_round_from_its_own_chunk_in_each_round(disk: SilentDisk, run: Run) -> None:
+    claims = Claims(disk, run, Life("1", 17, 0), Survey(disk, UUID, 40))
+    taken = []
+    while claim := claims.take():
+        taken.append(claim.chunk)
+    assert len(run.plan) == 40
+    for first in (0, 20):
+        assert taken[first : first + 20] == [
+            *range(first + 17, first + 20),
+            *range(first, first + 17),
+        ]

@@ -100,9 +100,9 @@ class OrderedRows(RowNumbers):
 def encode_order(costs: Sequence[float]) -> bytes:
     """Write ``rows.order`` for the cost of each row.
 
-    Rows that cost the same stay in the order of their numbers. In a job of more than one block of
-    parameters, so do those of which the costs differ by a few percent: an estimate says no more,
-    and a node that works on rows in their own order loads each block once.
+    Rows that cost the same stay in the order of their numbers. In a job of more rows than a block
+    of parameters holds, so do those of which the costs differ by a few percent: an estimate says
+    no more, and a node that works on rows in their own order loads each block once.
     """
     highest = max(costs, default=0.0) or 1.0
     alike = _alike if len(costs) > BLOCK_ROWS else float
