@@ -17,6 +17,7 @@ from slurmapply.disk import FolderDisk
 from slurmapply.errors import (
     InvalidArgumentError,
     JobAliveError,
+    RowError,
     RowsFailedError,
     SlurmApplyError,
     SubmissionError,
@@ -30,7 +31,7 @@ from slurmapply.retrying import changed_function, plan_retry
 from slurmapply.runview import RunView, read_submission
 from slurmapply.seeds import kept_random_state, seed_of
 from slurmapply.settings import load_defaults
-from slurmapply.states import OK_CODE, OVER, JobState, RowStatus
+from slurmapply.states import NOT_OK, OVER, JobState, RowStatus
 from slurmapply.statuses import EndedRows
 from slurmapply.submitting import add_run, change_plan, plan_of, submit_run, with_job
 
@@ -47,6 +48,7 @@ _LOG_TAIL = 4096
 #: (Slurm's KillWait is 30 by default).
 _LAST_WORDS = 3.0
 _LONGEST_END = 60.0
+_ENDED = NOT_OK | {RowStatus.OK}
 
 
 class SlurmJob:
@@ -284,18 +286,17 @@ class SlurmJob:
         ------
         RowsFailedError
             The row is not ok.
+        RowError
+            It is ok, but its value cannot be loaded here.
         """
         number = self._only_row() if row is None else self._check_row(row)
         state = self._wait()
-        if self._follower.outcomes.status_code(number) != OK_CODE:
+        if self._collector.status(number, state) is not RowStatus.OK:
             error = self._collector.refusal([number], state)
             raise self._completed(error, state, snapshot=False) from self._collector.error(
                 number, state
             )
-        value = self._collector.value(number)
-        if isinstance(value, Exception) and value.__class__.__module__ == "slurmapply.errors":
-            raise value
-        return value
+        return self._collector.value(number)
 
     def _only_row(self) -> int:
         if len(self) != 1:
@@ -456,13 +457,19 @@ class SlurmJob:
         ended = EndedRows(len(self))
         for state in looks(self._follower, None):
             for row in ended.new(self._follower.status_codes(state), state):
-                status = self._follower.row_status(row, state)
-                yield keys[row], self._outcome(row, status, state, errors)
+                status = self._collector.status(row, state)
+                if status in _ENDED:
+                    yield keys[row], self._outcome(row, status, state, errors)
+                else:
+                    ended.not_yet(row)
 
     def _outcome(self, row: int, status: RowStatus, state: JobState, errors: str) -> Any:
-        if status is RowStatus.OK:
-            return self._collector.value(row)
-        error = self._collector.error(row, state)
+        try:
+            if status is RowStatus.OK:
+                return self._collector.value(row)
+            error = self._collector.error(row, state)
+        except RowError as unread:
+            error = unread
         if errors == "raise":
             raise error from error.__cause__
         return error

@@ -178,6 +178,10 @@ class EndedRows:
             self._told[row] = 1
             yield row
 
+    def not_yet(self, row: int) -> None:
+        """Tell a row again when it ends: what looked like its end was damaged."""
+        self._told[row] = 0
+
 
 def _missing_word(run: RunView, state: JobState) -> RowStatus:
     """Name the status of rows without an outcome that do not run."""
