@@ -6,7 +6,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from slurmapply.errors import FormatError
-from slurmapply.numeric import NumberColumn
+from slurmapply.numeric import EXACT_IN_FLOAT, NumberColumn
 from slurmapply.outcome import KIND_BOOL, KIND_FAILURE, KIND_FLOAT, KIND_INT, KIND_NONE
 from slurmapply.outcome_file import Same
 from slurmapply.states import OK_CODE
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 #: NumPy's type for what stands in the slots of a kind of values.
 _TYPES = {KIND_BOOL: "bool", KIND_INT: "int64", KIND_FLOAT: "float64"}
-#: Above it a float cannot hold every whole number.
-_EXACT_IN_FLOAT = 2**53
 
 
 def gathered_numbers(outcomes: Outcomes) -> NumberColumn | None:
@@ -55,7 +53,7 @@ def _kinds(frame: Frame, which: Sequence[bool] | None) -> set[int]:
 
 def _loses(whole: Any) -> bool:
     """Whether floats cannot hold all these whole numbers."""
-    return bool(((whole > _EXACT_IN_FLOAT) | (whole < -_EXACT_IN_FLOAT)).any())
+    return bool(((whole > EXACT_IN_FLOAT) | (whole < -EXACT_IN_FLOAT)).any())
 
 
 def gathered_measures(outcomes: Outcomes, name: str) -> NumberColumn | list[None]:
