@@ -126,6 +126,15 @@ def test_all_values_at_once_are_those_of_each_row(drawn: Any) -> None:
     assert not unread
 
 
+@pytest.mark.parametrize("rows", [[0, 1, 2], [0, 2, 5]])
+def test_nothing_stands_for_a_value_that_cannot_be_loaded(rows: list[int]) -> None:
+    outcomes, _ = in_memory([(0, rows, ["a", "b", Failure("KeyError", "")])])
+    error = ImportError("b")
+    values, unread = gathered_values(outcomes, "-", lambda _: (["a", None, None], {1: error}))
+    assert values == ["a" if row == rows[0] else "-" for row in range(ROWS)]
+    assert unread == {rows[1]: error}
+
+
 @some
 @given(frames)
 def test_a_column_of_numbers_is_the_one_that_its_cells_make(drawn: Any) -> None:
@@ -250,6 +259,14 @@ def test_what_a_retry_leaves_alone_is_counted_anew_when_it_changes() -> None:
     outcomes.add(late.frames[0])
     counted = {"ok": 3, "pending": 2, "unfinished": ROWS - 5}
     assert statuses.count(run, JobState.RUNNING) == (counted, {})
+
+
+@pytest.mark.parametrize("foreign", [-1, ROWS])
+def test_an_outcome_of_a_row_that_the_job_has_not_counts_nowhere(foreign: int) -> None:
+    for neighbour in (0, 5, ROWS - 1):
+        outcomes, _ = in_memory([(0, sorted([foreign, neighbour]), [7, 7])])
+        assert outcomes.tally == {(OK_CODE, ""): 1}
+        assert outcomes.not_ok() == [row for row in range(ROWS) if row != neighbour]
 
 
 def test_rows_that_ended_are_told_once_and_in_order() -> None:

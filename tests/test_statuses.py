@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
 from slurmapply import JobState, slurm_apply
 from slurmapply.choice import Outcomes
+from slurmapply.jobfolder import Life
+from slurmapply.records import LifeView
 from slurmapply.rows import RowNumbers
 from slurmapply.runview import RunView
 from slurmapply.states import OVER
@@ -35,6 +39,19 @@ def test_a_row_without_an_outcome_is_as_its_last_run_left_it(state: JobState) ->
     assert [statuses.of_row(row, latest, state) for row in range(ROWS)] == expected
     counts, _ = statuses.count(latest, state)
     assert counts == {word: expected.count(word) for word in expected}
+
+
+def test_only_a_task_that_has_not_ended_runs_rows() -> None:
+    life = LifeView(Life("x", 0, 0))
+    life.running = {2: {"row": 2, "attempt": 1}}
+    view = dataclasses.replace(run(0, (0, ROWS)), lives=[life])
+    statuses = Statuses(Outcomes(ROWS))
+    expected = Counter(pending=ROWS - 1, running=1)
+    assert statuses.count(view, JobState.RUNNING)[0] == expected
+    assert statuses.of_row(2, view, JobState.RUNNING) == "running"
+    life.end = {"reason": "SIGTERM", "files": {}}
+    assert statuses.count(view, JobState.RUNNING)[0] == Counter(pending=ROWS)
+    assert statuses.of_row(2, view, JobState.RUNNING) == "pending"
 
 
 def words(job: SlurmJob) -> list[str]:

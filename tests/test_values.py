@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -10,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from slurmapply import InvalidArgumentError, RowError, RowsFailedError, SlurmJob, slurm_apply
+from slurmapply import (
+    InvalidArgumentError,
+    RowError,
+    RowsFailedError,
+    SlurmJob,
+    UntrustedFolderError,
+    slurm_apply,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +66,24 @@ def test_a_value_that_cannot_be_loaded_is_over_with_a_better_one(*, wait: bool) 
     assert table["row_cause"].tolist() == [""] * 4
 
 
+def test_a_value_is_tried_again_when_it_could_not_be_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = run(spoils_row_1)
+    assert isinstance(job.results(wait=False, errors="keep")[1], RowError)
+    monkeypatch.setattr(Spoilt, "__setstate__", lambda self, state: self.__dict__.update(state))
+    assert job.results(wait=False)[1].x == 1
+
+
+def test_snapshots_share_objects_until_somebody_waits() -> None:
+    job = run(lambda x: [x])
+    first = job.results(wait=False)
+    assert job.results(wait=False)[0] is first[0]
+    first[0].append(9)
+    assert job.results()[0] == [0]
+    assert job.results(wait=False)[0] == [0]
+
+
 def test_an_error_of_ours_that_a_function_returns_is_its_value() -> None:
     def returns(x: int) -> Any:
         return InvalidArgumentError(str(x)) if x else RowError("mine")
@@ -77,6 +103,53 @@ def test_only_the_numbers_that_count_make_the_type_of_a_column() -> None:
     job.retry(rows=[2], f=lambda x: x)
     expected = pd.DataFrame({"x": range(4), "result": range(4)})
     pd.testing.assert_frame_equal(job.table(), expected)
+
+
+def test_the_cause_of_a_failure_that_does_not_count_any_more_is_not_told() -> None:
+    def fails(x: int) -> int:
+        if x:
+            raise ValueError(x)
+        return x
+
+    job = run(fails)
+    job.retry(rows=[1, 3], f=lambda x: x)
+    table = job.table(errors="keep")
+    assert table["row_cause"].tolist() == ["", "", "ValueError", ""]
+    assert job.status().causes == {"ValueError": 1}
+
+
+# -- another Python -----------------------------------------------------------------------------
+
+ASK: dict[str, Callable[[SlurmJob], Any]] = {
+    "results": lambda job: job.results(),
+    "snapshot": lambda job: job.results(wait=False),
+    "table": lambda job: job.table(),
+    "result": lambda job: job.result(1),
+    "as_completed": lambda job: list(job.as_completed()),
+    "row": lambda job: job.row(1),
+    "run_row": lambda job: job.run_row(1),
+    "errors": lambda job: job.errors(),
+}
+
+
+@pytest.mark.parametrize("ask", ASK)
+def test_values_that_another_python_wrote_are_loaded_by_who_trusts_them_only(ask: str) -> None:
+    folder = run(lambda x: [x]).folder
+    content = json.loads((folder / "job.json").read_bytes())
+    content["python"]["version"] = "3.1.4"
+    (folder / "job.json").write_text(json.dumps(content))
+    with pytest.raises(UntrustedFolderError, match=r"made with Python 3\.1 .*trust=True"):
+        ASK[ask](SlurmJob(folder))
+    ASK[ask](SlurmJob(folder, trust=True))
+
+
+@pytest.mark.parametrize("ask", ["results", "snapshot", "table", "result", "as_completed", "row"])
+def test_values_that_others_could_have_written_are_not_loaded(ask: str) -> None:
+    folder = run(lambda x: [x]).folder
+    (path,) = folder.glob("run_0/outcomes_*")
+    path.chmod(0o666)
+    with pytest.raises(UntrustedFolderError, match="outcomes_"):
+        ASK[ask](SlurmJob(folder))
 
 
 # -- damage -------------------------------------------------------------------------------------
