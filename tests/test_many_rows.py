@@ -362,6 +362,8 @@ def test_files_of_tasks_that_ended_well_are_not_opened_again(growing: Any) -> No
     disk.opened.clear()
     survey = Survey(disk, read_job(disk)["uuid"], 4)
     name = "run_0/outcomes_0_0_0_ab.rec"
+    # A worker without a row writes an empty file, which no listing needs to show.
+    assert [survey.has_read(name, size) for size in (0, 1)] == [True, False]
     size = (job.folder / name).stat().st_size
     for ended, opened in (({}, 1), ({}, 2), ({name: size + 1}, 3), ({name: size}, 3)):
         survey.ended = ended
@@ -403,8 +405,9 @@ def test_a_record_is_read_again_when_it_grows_or_its_bytes_are_late(growing: Any
     record.finish("done")
     path = job.folder / life.record(0)
     good = path.read_bytes()
-    path.write_bytes(good[:-20] + bytes(20))  # as NFS may show it
-    assert reader.lives(0)[0].end is None
+    for late in (bytes(20), bytes(19) + b"\n"):  # as NFS may show it
+        path.write_bytes(good[:-20] + late)
+        assert reader.lives(0)[0].end is None
     path.write_bytes(good)
     assert reader.lives(0)[0].end is not None
 
