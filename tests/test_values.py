@@ -18,7 +18,11 @@ from slurmapply import (
     SlurmJob,
     UntrustedFolderError,
     slurm_apply,
+    survey,
 )
+from slurmapply.disk import FolderDisk
+from slurmapply.jobfolder import read_job
+from slurmapply.survey import Survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -223,3 +227,28 @@ def test_a_row_whose_value_is_damaged_while_others_run_is_told_at_the_end(tmp_pa
     assert sorted(row for row, _ in told) == [0, 1]
     assert dict(told)[1] == [1]
     assert (dict(told)[0].status, dict(told)[0].cause) == ("unfinished", "damaged")
+
+
+def test_values_that_are_whole_at_the_second_look_are_not_damaged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = run(lambda x: [x])
+    (path,) = job.folder.glob("run_0/outcomes_*")
+    good = path.read_bytes()
+    late = good[:-1] + bytes([good[-1] ^ 1])  # as NFS may show it
+    disk = FolderDisk(job.folder)
+    known = Survey(disk, read_job(disk)["uuid"], 4, second_look=9)
+    known.update([0])
+    (frame,) = known.outcomes.frames
+    slept: list[float] = []
+
+    def heals(seconds: float) -> None:
+        slept.append(seconds)
+        path.write_bytes(good)
+
+    monkeypatch.setattr(survey.time, "sleep", heals)
+    path.write_bytes(late)
+    assert known.values(frame).value(2) == [2]
+    path.write_bytes(late)
+    known.verify()
+    assert (known.outcomes.not_ok(), slept) == ([], [9, 9])
