@@ -18,7 +18,6 @@ from slurmapply import (
     SlurmJob,
     UntrustedFolderError,
     slurm_apply,
-    survey,
 )
 from slurmapply.disk import FolderDisk
 from slurmapply.jobfolder import read_job
@@ -246,7 +245,7 @@ def test_values_that_are_whole_at_the_second_look_are_not_damaged(
         slept.append(seconds)
         path.write_bytes(good)
 
-    monkeypatch.setattr(survey.time, "sleep", heals)
+    monkeypatch.setattr(time, "sleep", heals)
     path.write_bytes(late)
     assert known.values(frame).value(2) == [2]
     path.write_bytes(late)
