@@ -56,11 +56,12 @@ class OrderedRows(RowNumbers):
     [range(7, 8), range(1, 3)]
     """
 
-    __slots__ = ("_numbers", "costs")
+    __slots__ = ("_numbers", "_positions", "costs")
 
     def __init__(self, numbers: Iterable[int], members: RowNumbers, costs: CostClasses) -> None:
         super().__init__(members.ranges)
         self._numbers = array("I", numbers)
+        self._positions = array("I")
         self.costs = costs
 
     def __iter__(self) -> Iterator[int]:
@@ -94,7 +95,11 @@ class OrderedRows(RowNumbers):
 
     def position(self, number: int) -> int:
         """Give the position of a number that is in the set."""
-        return self._numbers.index(number)
+        if not self._positions:  # by number, made when somebody asks; nodes do not
+            self._positions = array("I", bytes(4 * (max(self._numbers) + 1)))
+            for position, each in enumerate(self._numbers):
+                self._positions[each] = position
+        return self._positions[number]
 
 
 def encode_order(costs: Sequence[float]) -> bytes:
