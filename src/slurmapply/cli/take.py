@@ -12,7 +12,7 @@ import click
 
 from slurmapply.cli.endings import FINE, ROWS_NOT_OK, end, say, tell
 from slurmapply.cli.helptext import as_json_option, examples, overwrite_option, trust_option
-from slurmapply.cli.jobnames import job_argument, open_job, open_to_load
+from slurmapply.cli.jobnames import job_argument, open_to_load
 from slurmapply.cli.shellwords import in_shell_words
 
 if TYPE_CHECKING:
