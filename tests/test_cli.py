@@ -256,6 +256,19 @@ def test_a_slurm_that_does_not_answer_has_its_code(project: Path, cli: Cli, shim
     assert shims.calls("squeue") == asked  # listing asks nothing
 
 
+def test_a_fault_of_ours_does_not_look_like_rows_that_failed(
+    project: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: SlurmJob) -> None:
+        raise AttributeError("nobody thought of it")
+
+    slurm_map(abs, [-1], job_name="one", backend="inline")
+    monkeypatch.setattr(SlurmJob, "status", broken)
+    said = cli("status")
+    assert said.code == 70
+    assert "AttributeError: nobody thought of it\nError: this is a fault of slurmapply" in said.err
+
+
 def test_the_command_is_installed_by_its_name() -> None:
     text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
     entry = tomlkit.parse(text).unwrap()["project"]["scripts"]["slurmapply"]

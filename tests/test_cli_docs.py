@@ -68,7 +68,7 @@ def test_the_page_has_each_exit_code() -> None:
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", section("Exit codes"), re.MULTILINE)}
     assert codes == {
         endings.FINE, endings.ROWS_NOT_OK, endings.WRONG_USE, endings.NO_SUCH_JOB, endings.SLURM,
-        endings.REFUSED, endings.INTERRUPTED,
+        endings.REFUSED, endings.FAULT, endings.INTERRUPTED,
     }  # fmt: skip
     for code in codes:
         assert re.search(rf"\b{code} \w", program.epilog or ""), code

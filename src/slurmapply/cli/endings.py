@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
@@ -35,6 +36,8 @@ NO_SUCH_JOB = 3
 SLURM = 4
 #: The job, or a file, is in a state in which this cannot be done.
 REFUSED = 5
+#: As sysexits.h calls an error inside of a program.
+FAULT = 70
 #: As shells say it: 128 and the number of the signal.
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -83,6 +86,11 @@ def clean_ends() -> Iterator[None]:
         place = f" ({error.filename})" if error.filename else ""
         say(f"Error: {error.strerror or error}{place}")
         sys.exit(REFUSED)
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except Exception:  # noqa: BLE001  # whatever it is must not look like rows that are not ok
+        say(f"{traceback.format_exc()}Error: this is a fault of slurmapply; please report it.")
+        sys.exit(FAULT)
 
 
 def say_warnings_plainly() -> None:

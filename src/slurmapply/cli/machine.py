@@ -12,6 +12,7 @@ from slurmapply.cli.cellwords import as_json as plain
 from slurmapply.cli.cellwords import as_text
 from slurmapply.cli.endings import FINE, ROWS_NOT_OK, end, tell
 from slurmapply.cli.helptext import as_json_option, examples
+from slurmapply.cli.shellwords import in_shell_words
 from slurmapply.cli.tables import table_lines
 from slurmapply.cli.terminal import terminal_of
 
@@ -49,7 +50,7 @@ def examine(*, no_test_job: bool, as_json: bool, **given: Any) -> None:
         ]
         tell(json.dumps({"ok": diagnosis.ok, "checks": checks}, indent=1))
     else:
-        tell(str(diagnosis))
+        tell(in_shell_words(str(diagnosis), "NAME"))
     end(FINE if diagnosis.ok else ROWS_NOT_OK)
 
 

@@ -43,7 +43,8 @@ Example:
 
 \b
 Exit codes: 0 fine, 1 rows are not ok, 2 wrong use, 3 no such job,
-4 Slurm refused or did not answer, 5 refused, 130 Ctrl-C.
+4 Slurm refused or did not answer, 5 refused, 70 a fault of slurmapply,
+130 Ctrl-C.
 """
 
 

@@ -24,6 +24,13 @@ _VERBS = {
     "usage": "usage",
     "wait": "watch",
 }
+_PLAIN = (
+    ("SlurmJob.open takes", "NAME may be"),
+    ("list_jobs()", "slurmapply ls"),
+    ("get_defaults()", "slurmapply config"),
+    ("doctor()", "slurmapply doctor"),
+    ("trust=True", "--trust"),
+)
 _OPTIONS = {"row": "--row", "task": "--task", "rows": "--rows", "path": "-o", "keep": "--keep"}
 _FIRST = {"row": "--row", "logs": "--row", "retry": "--rows", "report": "-o"}
 
@@ -48,8 +55,9 @@ def in_shell_words(text: str, name: str) -> str:
     name = shlex.quote(name)
     text = _OPENED.sub(lambda m: f"slurmapply {_VERBS.get(m[2] or '', 'status')} {m[1]}", text)
     text = _CALL.sub(lambda match: _command(match, name), text)
-    text = text.replace("SlurmJob.open takes", "NAME may be")
-    return text.replace("list_jobs()", "slurmapply ls").replace("trust=True", "--trust")
+    for python, shell in _PLAIN:
+        text = text.replace(python, shell)
+    return text
 
 
 def _command(match: re.Match[str], name: str) -> str:
