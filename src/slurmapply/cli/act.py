@@ -28,8 +28,8 @@ if TYPE_CHECKING:
         "slurmapply run fit.py:score params.csv --arg data=train.csv --slurm qos=long",
     ),
 )
-@click.argument("function", metavar="FILE.py:FUNCTION")
-@click.argument("params", metavar="PARAMS")
+@click.argument("function", metavar="FILE.py:FUNCTION", type=click.Path())
+@click.argument("params", metavar="PARAMS", type=click.Path())
 @click.option("--name", "job_name", help="The job's name; the function's and a random part else.")
 @click.option("--nodes", type=int, help="Pieces of the job at most: array tasks.")
 @click.option("--cpus-per-node", type=int, help="CPUs of each piece, and rows at a time on it.")

@@ -41,6 +41,7 @@ def wait_options(verb: Callable[..., Any]) -> Callable[..., Any]:
             "-o",
             "--output",
             metavar="FILE",
+            type=click.Path(),
             help="Wait, and write the table to FILE: .csv, .parquet or .json.",
         ),
         click.option("--wait", is_flag=True, help="Wait until the job is over."),

@@ -30,7 +30,13 @@ _ERROR_COLUMNS = ("row_number", "row_status", "row_cause", "message")
     epilog=examples("slurmapply results tuning -o results.csv", "slurmapply results tuning | less"),
 )
 @job_argument()
-@click.option("-o", "--output", metavar="FILE", help="Write to FILE: .csv, .parquet or .json.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(),
+    help="Write to FILE: .csv, .parquet or .json.",
+)
 @overwrite_option
 @click.option("--no-wait", is_flag=True, help="What is there now; rows that run are empty.")
 @click.option("--details", is_flag=True, help="Add seconds, memory, host and attempt of each row.")
@@ -191,7 +197,9 @@ def _told_first(table: Any) -> Any:
     epilog=examples("slurmapply report tuning", "slurmapply report tuning -o report.html"),
 )
 @job_argument()
-@click.option("-o", "--output", metavar="FILE", help="Where; NAME.html when left out.")
+@click.option(
+    "-o", "--output", metavar="FILE", type=click.Path(), help="Where; NAME.html when left out."
+)
 @overwrite_option
 @trust_option
 def write_report(name: str | None, output: str | None, *, overwrite: bool, trust: bool) -> None:
