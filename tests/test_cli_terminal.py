@@ -227,6 +227,22 @@ def test_ctrl_c_ends_the_waiting_of_run_only(project: Path, screen: OnScreen) ->
     assert SlurmJob.open("slow").wait().status().ok
 
 
+@pytest.mark.skipif(not hasattr(SlurmJob, "follow_logs"), reason="nothing is followed yet")
+def test_ctrl_c_ends_the_following_only(project: Path, screen: OnScreen) -> None:
+    def talk(x: int) -> int:
+        print("talking", flush=True)
+        time.sleep(6)
+        return x
+
+    job = slurm_map(talk, [1], job_name="talks")
+    shown = screen("logs", "talks", "--follow")
+    shown.wait_for("talking")
+    shown.type("\x03")
+    assert shown.end() == 130
+    assert "stopped following talks; the job itself goes on" in shown.seen
+    assert job.wait().status().ok
+
+
 def test_a_log_file_is_told_little(project: Path) -> None:
     slurm_map(nap, range(20), job_name="naps")
     lines = run("watch", "naps").out.splitlines()
