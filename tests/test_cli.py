@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 import tomlkit
 
@@ -214,6 +216,31 @@ def test_parameters_keep_their_types(project: Path, cli: Cli) -> None:
     ]
     assert results("from_json.json") == ["{'a': 1, 'b': [1, 2]}", "{'a': None}"]
     assert results("from_parquet.json") == ["{'a': 1}", "{'a': 2}"]
+
+
+@pytest.mark.parametrize("kind", ["pandas", "index", "polars", "pyarrow"])
+def test_every_kind_of_frame_is_printed_and_written(project: Path, cli: Cli, kind: str) -> None:
+    frame = pd.DataFrame({"x": [2, 0]})
+    made = {
+        "pandas": frame,
+        "index": frame.set_index(pd.Index(["a", "b"], name="place")),
+        "polars": pl.DataFrame({"x": [2, 0]}),
+        "pyarrow": pa.table({"x": [2, 0]}),
+    }
+    slurm_apply(inverse, made[kind], job_name="inverses").wait()
+    first = ["place"] if kind == "index" else []
+    assert cli("results", "inverses", "-o", "all.csv").code == 1
+    lines = (project / "all.csv").read_text().splitlines()
+    names = [*first, "x", "result", "row_number", "row_status", "row_cause"]
+    assert lines[0] == ",".join(names)
+    assert lines[2] == ",".join(["b"] * len(first) + ["0,,1,error,ZeroDivisionError"])
+    assert cli("results", "inverses").out.splitlines()[0].split() == names
+    assert cli("results", "inverses", "-o", "all.parquet").code == 1
+    assert list(pd.read_parquet("all.parquet")) == names
+    header, line = cli("errors", "inverses").out.splitlines()
+    told = ["row_number", "row_status", "row_cause", "message"]
+    assert header.split() == [*told, *first, "x"]
+    assert line.split()[:3] == ["1", "error", "ZeroDivisionError"]
 
 
 def test_names_complete(project: Path) -> None:

@@ -95,7 +95,7 @@ def records(table: Any) -> list[dict[str, Any]]:
     return [dict(zip(names, map(as_json, row), strict=True)) for row in rows_of(table)]
 
 
-def with_index(table: Any) -> Any:
+def _with_index(table: Any) -> Any:
     """Give a pandas frame's own index as columns; the plain numbers of rows are none."""
     index = getattr(table, "index", None)
     if index is None or not hasattr(table, "reset_index") or type(index).__name__ == "RangeIndex":
@@ -104,10 +104,15 @@ def with_index(table: Any) -> Any:
     return table if clash else table.reset_index()
 
 
+def selected(table: Any, names: list[str]) -> Any:
+    """Give some columns of a frame, in this order."""
+    return _frame(table).select(names).to_native()
+
+
 def _frame(table: Any) -> Any:
     import narwhals as nw
 
-    return nw.from_native(with_index(table), eager_only=True)
+    return nw.from_native(_with_index(table), eager_only=True)
 
 
 def _csv(table: Any) -> bytes:

@@ -63,11 +63,8 @@ def show_results(
     if output:
         check_target(Path(output), overwrite=overwrite)
     job = open_to_load(name, trust=trust)
-    end(give_table(job, output, wait=not no_wait, details=details, **_way(overwrite, as_json)))
-
-
-def _way(overwrite: bool, as_json: bool) -> dict[str, bool]:  # noqa: FBT001  # two flags of one call
-    return {"overwrite": overwrite, "as_json": as_json}
+    way = {"wait": not no_wait, "details": details, "overwrite": overwrite, "as_json": as_json}
+    end(give_table(job, output, **way))
 
 
 def give_table(
@@ -185,10 +182,10 @@ def _not_ok() -> frozenset[str]:
 
 def _told_first(table: Any) -> Any:
     """Put first what tells most, and leave tracebacks out: they are long."""
-    from slurmapply.cli.tablefile import columns_of, with_index
+    from slurmapply.cli.tablefile import columns_of, selected
 
     names = [name for name in columns_of(table) if name not in ("traceback", *_ERROR_COLUMNS)]
-    return with_index(table)[[*_ERROR_COLUMNS, *names]]
+    return selected(table, [*_ERROR_COLUMNS, *names])
 
 
 @click.command(
