@@ -37,6 +37,8 @@ _ERRAND_PATIENCE = 40.0
 _SIGNAL_PATIENCE = 10.0
 _END_PATIENCE = 20.0
 _LOOK_EVERY = 0.25
+#: An answer of Slurm's that is older than so many seconds may say nothing of the last ones.
+_FRESH = 2.5
 _LITTLE_SPACE = 2**28
 
 
@@ -131,20 +133,16 @@ class Trial:
         status = self._wait_for_start(job)
         if status is None:
             return
-        slurm = bool(job.job_id) and not str(job.job_id).startswith("local-")
-        told = slurm and not status.completed and self._send_warning(job)
+        slurm = not str(job.job_id).startswith("local-")
+        running = not status.completed
+        if slurm and running:
+            self._try_signal(job)
         (self._place / errand.GO).write_text("")
         status = self._wait_for_end(job)
         if not status.completed:
-            self._findings.fail(
-                "test job", "it started and does not end: job.status() said: " + status.summary()
-            )
+            self._findings.fail("test job", f"it started and does not end: {status.summary()}")
             return
         self._judge(job)
-        if told:
-            self._judge_signal(job)
-        elif slurm:
-            self._findings.skip("node: signals", "the test job ended before a signal was sent")
 
     def _wait_for_start(self, job: SlurmJob) -> JobStatus | None:
         """Wait until its row is at work, or over; None, and a finding, if that does not come."""
@@ -153,13 +151,17 @@ class Trial:
             status = job.status()
             if status.completed or errand.is_there(self._place / errand.FROM_NODE):
                 return status
-            waiting = status.state is JobState.QUEUED
-            reasons = [entry for entry in status.queue if waiting and entry["reason"]]
-            vain = [e for e in reasons if waits_in_vain(e["state"], e["reason"])]
-            if vain or (waiting and time.monotonic() > deadline):
-                self._judge_waiting(vain or reasons, status)
-                return None
-            if time.monotonic() > deadline + _ERRAND_PATIENCE:
+            late = time.monotonic() > deadline
+            if late and status.age > _FRESH:
+                # A look after some quiet seconds asks Slurm at once.
+                time.sleep(_FRESH)
+                status = job.status()
+            if status.state is JobState.QUEUED:
+                vain = [entry for entry in status.queue if _in_vain(entry)]
+                if vain or late:
+                    self._judge_waiting(vain or status.queue, status.note)
+                    return None
+            elif time.monotonic() > deadline + _ERRAND_PATIENCE:
                 self._findings.fail(
                     "test job",
                     "it started, but nothing that it wrote can be seen here: is the folder on a"
@@ -168,49 +170,40 @@ class Trial:
                 return None
             time.sleep(_LOOK_EVERY)
 
-    def _judge_waiting(self, reasons: Sequence[Mapping[str, Any]], status: JobStatus) -> None:
-        if not reasons:
-            said = status.note or "Slurm gives no reason"
-            self._findings.warn(
-                "test job",
-                f"did not start within {self._patience:.0f} s, and was cancelled: {said}",
-            )
+    def _judge_waiting(self, tasks: Sequence[Mapping[str, Any]], note: str) -> None:
+        first = tasks[0] if tasks else {"reason": "", "explanation": "", "state": ""}
+        said = f" Slurm's reason is {first['reason']}." if first["reason"] else ""
+        said += f" It {first['explanation']}" if first["explanation"] else ""
+        if _in_vain(first):
+            self._findings.fail("test job", f"cannot start, and was cancelled.{said}")
             return
-        first = reasons[0]
-        vain = waits_in_vain(first["state"], first["reason"])
-        said = f"{first['reason']}: it {first['explanation'] or 'waits'}"
-        if vain:
-            self._findings.fail("test job", f"cannot start, and was cancelled. {said}")
-        else:
-            self._findings.warn(
-                "test job",
-                f"did not start within {self._patience:.0f} s, and was cancelled. {said} Jobs will"
-                " start when their turn comes; what follows could not be looked at",
-            )
+        said = said or f" {note or 'Slurm gives no reason.'}"
+        self._findings.warn(
+            "test job",
+            f"did not start within {self._patience:.0f} s, and was cancelled.{said} The nodes"
+            " were not looked at: try again later, with more patience=, or another partition=",
+        )
 
-    def _send_warning(self, job: SlurmJob) -> bool:
+    def _try_signal(self, job: SlurmJob) -> None:
+        """Send the signal that warns of a time limit, and see whether the task notes it."""
+        name = "node: signals"
         try:
             warn_task(str(job.job_id))
         except SlurmApplyError as error:
-            self._findings.warn("node: signals", f"none could be sent: {error}")
-            return False
+            self._findings.warn(name, f"none could be sent: {error}")
+            return
         deadline = time.monotonic() + _SIGNAL_PATIENCE
-        while not _warned(job) and time.monotonic() < deadline:
+        while not _warned(job):
+            if time.monotonic() > deadline:
+                self._findings.warn(
+                    name,
+                    "Slurm's signals do not reach the task, so that it cannot stop in time before"
+                    " a limit, and rows in work are lost then. A template= of yours has to end in"
+                    " exec",
+                )
+                return
             time.sleep(_LOOK_EVERY)
-        return True
-
-    def _judge_signal(self, job: SlurmJob) -> None:
-        if _warned(job):
-            self._findings.ok(
-                "node: signals", "Slurm's warning before a time limit reaches the task"
-            )
-        else:
-            self._findings.warn(
-                "node: signals",
-                "Slurm's signals do not reach the task, so that it cannot stop in time before a"
-                " limit: rows in work are then lost and run again. A template= of yours has to"
-                " end in exec",
-            )
+        self._findings.ok(name, "Slurm's warning before a time limit reaches the task")
 
     def _wait_for_end(self, job: SlurmJob) -> JobStatus:
         deadline = time.monotonic() + _END_PATIENCE + _ERRAND_PATIENCE
@@ -330,13 +323,22 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+def _in_vain(entry: Mapping[str, Any]) -> bool:
+    return waits_in_vain(entry["state"], entry["reason"])
+
+
 def _warned(job: SlurmJob) -> bool:
     return any(view.stopping for view in read_lives(FolderDisk(job.folder), 0))
 
 
 def _why(job: SlurmJob) -> str:
-    reasons = job.status().reasons
-    return reasons[0] if reasons else "it did not run, and nothing says why"
+    report = job.row(0)
+    hint = {
+        "never_started": " Look at setup= and python=.",
+        "load_failed": " Give setup=, python= or sys_path= that has what is missing.",
+    }
+    said = f"it did not run ({report.cause}): {report.message}".rstrip(".")
+    return f"{said}.{hint.get(report.cause or '', '')}"
 
 
 def _cpus(number: int) -> str:
