@@ -28,12 +28,13 @@ MODULES = {
     for path in sorted(SOURCE.rglob("*.py"))
 }
 PUBLIC = [
-    "Check", "CurrentRow", "Default", "Defaults", "Diagnosis", "FormatError", "InvalidArgumentError", "JobAliveError", "JobExistsError",
+    "Check", "Default", "Defaults", "Diagnosis", "doctor", "get_defaults",
+    "CurrentRow", "FormatError", "InvalidArgumentError", "JobAliveError", "JobExistsError",
     "JobFolderError", "JobNotFoundError", "JobState", "JobStatus", "NotPicklableError",
     "RowError", "RowReport", "RowStatus", "RowsFailedError", "SchedulerError",
     "SchedulerNotFoundError", "SlurmApplyError", "SlurmJob", "SubmissionError",
     "SubmissionUnknownError", "UntrustedFolderError", "WaitTimeoutError", "cancel_slurm",
-    "cleanup_files", "current_row", "default_template", "doctor", "expand_grid", "get_defaults", "get_job_status",
+    "cleanup_files", "current_row", "default_template", "expand_grid", "get_job_status",
     "get_slurm_out", "list_jobs", "local_slurm_array", "print_job_status", "set_defaults",
     "slurm_apply", "slurm_call", "slurm_job", "slurm_map",
 ]  # fmt: skip

@@ -273,7 +273,7 @@ def test_a_key_saved_after_a_table_is_not_one_of_the_table() -> None:
     assert load_defaults() == {"account": "y", "nodes": 2, "slurm_options": {"qos": "x"}}
 
 
-# -- what holds, and where it comes from ------------------------------------------------------------
+# -- what holds, and where it comes from ---------------------------------------------------------
 
 
 @pytest.fixture
