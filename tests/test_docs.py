@@ -320,8 +320,7 @@ def test_messages_that_a_page_quotes_are_ours() -> None:
     source = re.sub(r'"\s*\n\s*f?"', "", source)
     for words in (
         "waits its turn behind jobs of higher priority: nothing to do.",
-        "Slurm could not start the script or write its console: is the job folder on a disk that"
-        " every node sees, and not full?",
+        "Slurm could not start the script or write its console: is the job folder on a disk",
         "was left when its task reached its",
         "was left when outcomes could not be written: ",
         "make room on that disk, then job.retry()",

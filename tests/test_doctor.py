@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import stat
 import time
@@ -215,6 +216,18 @@ def test_a_python_that_is_not_there_is_the_test_jobs_failure() -> None:
     diagnosis = doctor(backend="local")
     assert verdicts(diagnosis)["test job"] == "failed"
     assert "a setup line ended the script" in message(diagnosis, "test job")
+
+
+def test_every_check_is_in_the_table_of_the_page() -> None:
+    package = Path(machine.__file__).parent
+    named = re.compile(r"\.(?:ok|warn|fail|skip|watch)\(\s*\"([^\"]+)\"|name = \"([^\"]+)\"")
+    source = "".join(path.read_text() for path in package.glob("*.py"))
+    page = (package.parents[2] / "docs/how-to/check-a-cluster.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    listed = {name for row in rows for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
+    checks = {first or second for first, second in named.findall(source)}
+    assert len(checks) > 20
+    assert checks - listed == set()
 
 
 # -- judgements ----------------------------------------------------------------------------------

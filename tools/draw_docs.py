@@ -6,6 +6,7 @@ of the tutorial's job: 125, of which each with `min_samples_leaf` 0 fails.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ def fails(row: int) -> bool:
     return row // 5 % 5 == 0
 
 
-def rectangle(x: float, y: float, width: float, height: float, fill: str, line: str = "") -> str:
+def rectangle(x: float, y: float, width: float, height: float, fill: str, *, line: str = "") -> str:
     """Draw a box."""
     stroke = f' stroke="{line}" stroke-width="1.5"' if line else ""
     return (
@@ -67,7 +68,7 @@ def nodes(colour: str) -> Iterable[str]:
     """Draw the pieces of the job with their processes."""
     for node in range(NODES):
         y = 24 + node * 26
-        yield rectangle(MIDDLE, y, 130, 22, "none", FAINT)
+        yield rectangle(MIDDLE, y, 130, 22, "none", line=FAINT)
         yield words(MIDDLE + 8, y + 15, f"node {node}", size=11)
         for worker in range(WORKERS):
             yield rectangle(MIDDLE + 66 + worker * 30, y + 5, 24, 12, colour)
@@ -103,19 +104,22 @@ def picture(title: str, *parts: Iterable[str], height: int = HEIGHT, width: int 
 def tutorial() -> Iterable[tuple[str, str]]:
     """Give name and content of the picture of each step."""
     blank = ["none"] * ROWS
-    outlines = [rectangle(LEFT + i % COLUMNS * CELL, 30 + i // COLUMNS * CELL, 11, 11, "none", FAINT)
-                for i in range(ROWS)]  # fmt: skip
+    outlines = [
+        rectangle(LEFT + i % COLUMNS * CELL, 30 + i // COLUMNS * CELL, 11, 11, "none", line=FAINT)
+        for i in range(ROWS)
+    ]
     waiting = [WAITING] * ROWS
     done = [FAILED if fails(row) else OK for row in range(ROWS)]
     begun = [*done[:31], *[RUNNING] * 8, *[WAITING] * (ROWS - 39)]
     heads = [words(LEFT, 20, "125 rows"), words(MIDDLE, 16, "4 nodes x 2 processes")]
     yield "1-function", picture(
         "One call: a setting goes in, an error comes out",
-        [words(LEFT, 20, "one setting"), rectangle(LEFT, 30, 90, 22, "none", FAINT)],
+        [words(LEFT, 20, "one setting"), rectangle(LEFT, 30, 90, 22, "none", line=FAINT)],
         [words(LEFT + 8, 45, "3, 5, 0.6"), arrow(LEFT + 100, 41, 50)],
-        [rectangle(LEFT + 160, 22, 120, 38, "none", INK), words(LEFT + 180, 46, "cv_score")],
-        [arrow(LEFT + 290, 41, 50), rectangle(LEFT + 350, 30, 130, 22, "none", FAINT)],
-        [words(LEFT + 358, 45, "rmse 63.9, sd 5.7"), words(LEFT + 350, 20, "what you want to know")],
+        [rectangle(LEFT + 160, 22, 120, 38, "none", line=INK), words(LEFT + 180, 46, "cv_score")],
+        [arrow(LEFT + 290, 41, 50), rectangle(LEFT + 350, 30, 130, 22, "none", line=FAINT)],
+        [words(LEFT + 358, 45, "rmse 63.9, sd 5.7")],
+        [words(LEFT + 350, 20, "what you want to know")],
         height=80,
     )  # fmt: skip
     yield (
@@ -135,7 +139,9 @@ def tutorial() -> Iterable[tuple[str, str]]:
     yield "4-running", picture(
         "Some rows are done, eight are at work, the others wait",
         heads[:1], grid(begun),
-        legend([(OK, "21 ok"), (FAILED, "10 failed"), (RUNNING, "8 at work"), (WAITING, "86 wait")]),
+        legend([
+            (OK, "21 ok"), (FAILED, "10 failed"), (RUNNING, "8 at work"), (WAITING, "86 wait"),
+        ]),
         [arrow(343, 62, 32)], [heads[1]], nodes(RUNNING),
     )  # fmt: skip
     yield "5-failed", picture(
@@ -156,7 +162,7 @@ def tutorial() -> Iterable[tuple[str, str]]:
     )  # fmt: skip
     yield "8-cleaned-up", picture(
         "The table is kept; the job folder is gone",
-        grid(blank), [rectangle(LEFT, 30, 200, 40, "none", FAINT)],
+        grid(blank), [rectangle(LEFT, 30, 200, 40, "none", line=FAINT)],
         [f'<path d="M{LEFT} 30l200 40m0 -40l-200 40" stroke="{FAINT}"/>'],
         [words(LEFT, 20, "_slurmapply_tuning"), words(RIGHT, 20, "scores.csv")], table(4),
         height=100,
@@ -170,7 +176,7 @@ def chunks() -> str:
     parts = [
         words(left, 20, "96 rows, two tasks: each chunk is half of what is left, shared by both")
     ]
-    for chunk, (begin, end) in enumerate(zip(plan.bounds, plan.bounds[1:])):  # noqa: B905, RUF007
+    for chunk, (begin, end) in enumerate(pairwise(plan.bounds)):
         x, width = left + begin * scale, (end - begin) * scale - 2
         parts.append(rectangle(x, top, width, 26, (RUNNING, OK)[chunk % 2]))
         if end - begin >= 3:  # noqa: PLR2004  # a number needs room
