@@ -43,7 +43,7 @@ PAGES = sorted(
     str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
 )
 #: Pages that show a Slurm at work; all others run on this machine.
-ON_SLURM = {"README.md", "docs/tutorial.md"}
+ON_SLURM = {"README.md", "docs/tutorial.md", "docs/how-to/check-a-cluster.md"}
 WRITE = "SLURMAPPLY_WRITE_DOCS"
 
 _FENCE = re.compile(r"```([\w{}-]*)\s*$")

@@ -23,9 +23,10 @@ from slurmapply.schedulers.slurm_text import parse_sinfo
 from tests.shims import DOWN, REAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.shims import Shims
+    from tests.slurm_cluster import Cluster
 
 
 @pytest.fixture(autouse=True)
@@ -406,8 +407,32 @@ def test_a_site_with_odd_answers(shims: Shims) -> None:
 
 
 @pytest.mark.slurm
+def test_nodes_that_are_elsewhere_do_not_see_a_disk_of_this_machine(
+    shims: Shims, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slurmapply.schedulers.local.file_system", lambda _: "xfs")
+    shims.add("sinfo", f'case "$*" in *%o*) echo "far01|far01|10.1.1.1";; *) {REAL};; esac')
+    diagnosis = doctor(test_job=False)
+    assert "(xfs), and nodes are elsewhere (far01)" in message(diagnosis, "shared disk")
+    monkeypatch.setattr("slurmapply.schedulers.local.file_system", lambda _: "nfs4")
+    assert "shared disk" not in verdicts(doctor(test_job=False))
+
+
+@pytest.mark.slurm
 def test_a_signal_that_cannot_be_sent_is_a_warning(shims: Shims) -> None:
     shims.add("scancel", f'case "$*" in *--signal*) {DOWN};; esac; {REAL}')
     diagnosis = doctor()
     assert verdicts(diagnosis)["node: signals"] == "warning"
     assert diagnosis.ok
+
+
+@pytest.mark.slurm
+def test_a_cluster_without_accounts(
+    make_slurm_cluster: Callable[..., Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in make_slurm_cluster(accounting=False).environment.items():
+        monkeypatch.setenv(name, value)
+    diagnosis = doctor()
+    assert diagnosis.ok, str(diagnosis)
+    assert "this cluster keeps no accounts" in message(diagnosis, "accounting")
+    assert verdicts(diagnosis)["node: signals"] == "ok"

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from slurmapply.errors import SchedulerError
 from slurmapply.schedulers import slurm_site
+from slurmapply.schedulers.local import unshared_file_system
 from slurmapply.schedulers.slurm_words import is_accounting_off
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from slurmapply.checkup.diagnosis import Findings
     from slurmapply.schedulers.slurm_text import Partition
@@ -130,6 +132,19 @@ def _check_partition(
 def _listed(names: Sequence[str]) -> str:
     more = len(names) - _SHOWN_PARTITIONS
     return ", ".join(names[:_SHOWN_PARTITIONS]) + (f" and {more} more" if more > 0 else "")
+
+
+def check_sharing(findings: Findings, folder: Path) -> None:
+    """Look whether the nodes are other machines, which do not see a disk of this one."""
+    kind = unshared_file_system(folder.resolve())
+    elsewhere = slurm_site.nodes_elsewhere() if kind else []
+    if elsewhere:
+        findings.warn(
+            "shared disk",
+            f"{folder} is on a disk of this machine alone ({kind}), and nodes are elsewhere"
+            f" ({_listed(elsewhere)}): name a folder that they see, often one in your home, with"
+            " jobs_folder=",
+        )
 
 
 def check_accounting(findings: Findings, settings: Mapping[str, str]) -> None:

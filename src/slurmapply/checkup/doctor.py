@@ -97,13 +97,13 @@ def doctor(
     machine.check_python(findings)
     machine.check_packages(findings, wanted)
     defaults = _settings(findings)
-    folder = Path(jobs_folder or (defaults or {}).get("jobs_folder", "."))
+    folder = Path(jobs_folder or (defaults or {}).get("jobs_folder", ".")).absolute()
     place = _folder(findings, folder)
     trial = None
     try:
         kind = _slurm(findings, backend or (defaults or {}).get("backend", "auto"))
         wanted_partition = partition or (defaults or {}).get("partition")
-        able = _cluster(findings, wanted_partition) if kind == "slurm" else kind is not None
+        able = kind == "local" or (kind == "slurm" and _cluster(findings, wanted_partition, folder))
         reason = _no_trial(test_job=test_job, able=able, settings=defaults, place=place)
         if reason or place is None or kind is None:
             findings.skip("test job", reason)
@@ -146,12 +146,13 @@ def _slurm(findings: Findings, backend: str) -> str | None:
     return kind
 
 
-def _cluster(findings: Findings, partition: str | None) -> bool:
+def _cluster(findings: Findings, partition: str | None, folder: Path) -> bool:
     if not cluster.check_commands(findings):
         return False
     settings = cluster.check_controller(findings)
     if settings:
         cluster.check_partitions(findings, partition)
+        cluster.check_sharing(findings, folder)
         cluster.check_accounting(findings, settings)
     else:
         findings.skip("partitions", "the controller does not answer")

@@ -39,7 +39,7 @@ def look_around(folder: str, packages: list[str], patience: float) -> dict[str, 
     """
     found: dict[str, Any] = {
         "time": time.time(),
-        "host": os.uname().nodename,
+        "host": os.environ.get("SLURMD_NODENAME") or os.uname().nodename,
         "python": list(sys.version_info[:3]),
         "executable": sys.executable,
         "cpus": len(os.sched_getaffinity(0)),

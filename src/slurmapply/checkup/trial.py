@@ -44,7 +44,7 @@ _LITTLE_SPACE = 2**28
 
 def check_place(findings: Findings, folder: Path) -> Path | None:
     """Make a folder for the trial in the user's, and look at how it behaves; None if it cannot."""
-    place = folder.absolute() / f"{_PREFIX}{secrets.token_hex(4)}"
+    place = folder / f"{_PREFIX}{secrets.token_hex(4)}"
     try:
         place.mkdir(mode=0o700)
     except OSError as error:
@@ -134,15 +134,18 @@ class Trial:
         if status is None:
             return
         slurm = not str(job.job_id).startswith("local-")
-        running = not status.completed
-        if slurm and running:
-            self._try_signal(job)
+        fault = self._try_signal(job) if slurm and not status.completed else None
         (self._place / errand.GO).write_text("")
         status = self._wait_for_end(job)
         if not status.completed:
             self._findings.fail("test job", f"it started and does not end: {status.summary()}")
             return
         self._judge(job)
+        name = "node: signals"
+        if fault:
+            self._findings.warn(name, fault)
+        elif fault is not None:
+            self._findings.ok(name, "Slurm's warning before a time limit reaches the task")
 
     def _wait_for_start(self, job: SlurmJob) -> JobStatus | None:
         """Wait until its row is at work, or over; None, and a finding, if that does not come."""
@@ -184,26 +187,22 @@ class Trial:
             " were not looked at: try again later, with more patience=, or another partition=",
         )
 
-    def _try_signal(self, job: SlurmJob) -> None:
-        """Send the signal that warns of a time limit, and see whether the task notes it."""
-        name = "node: signals"
+    def _try_signal(self, job: SlurmJob) -> str:
+        """Send the signal that warns of a time limit; says what is wrong if the task is deaf."""
         try:
             warn_task(str(job.job_id))
         except SlurmApplyError as error:
-            self._findings.warn(name, f"none could be sent: {error}")
-            return
+            return f"none could be sent: {error}"
         deadline = time.monotonic() + _SIGNAL_PATIENCE
         while not _warned(job):
             if time.monotonic() > deadline:
-                self._findings.warn(
-                    name,
+                return (
                     "Slurm's signals do not reach the task, so that it cannot stop in time before"
                     " a limit, and rows in work are lost then. A template= of yours has to end in"
-                    " exec",
+                    " exec"
                 )
-                return
             time.sleep(_LOOK_EVERY)
-        self._findings.ok(name, "Slurm's warning before a time limit reaches the task")
+        return ""
 
     def _wait_for_end(self, job: SlurmJob) -> JobStatus:
         deadline = time.monotonic() + _END_PATIENCE + _ERRAND_PATIENCE
@@ -223,7 +222,7 @@ class Trial:
         waited = max(0, round(found["time"] - self._submitted))
         self._findings.ok(
             "test job",
-            f"ran on {found['host']} after {waited} s, with {_cpus(found['cpus'])}",
+            f"ran on {found['host']} after {waited} s, and sees {_cpus(found['cpus'])}",
         )
         self._judge_folder(found)
         self._judge_python(found)
