@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from pygments.lexers.special import TextLexer
+
 from slurmapply.version import VERSION
 
 if TYPE_CHECKING:
@@ -63,3 +65,4 @@ def add_contents(app: Sphinx, name: str, source: list[str]) -> None:
 def setup(app: Sphinx) -> None:
     """Tell Sphinx of the above."""
     app.connect("source-read", add_contents)
+    app.add_lexer("csv", TextLexer)  # it has no colours of its own

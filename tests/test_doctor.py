@@ -14,11 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurmapply import Check, Diagnosis, InvalidArgumentError, doctor, list_jobs, set_defaults
+from slurmapply import (
+    Check,
+    Diagnosis,
+    InvalidArgumentError,
+    SlurmJob,
+    doctor,
+    list_jobs,
+    set_defaults,
+)
 from slurmapply.checkup import machine, trial
 from slurmapply.checkup.diagnosis import Findings, Verdict
 from slurmapply.errors import SchedulerError
 from slurmapply.schedulers import slurm_site
+from slurmapply.schedulers.command import processes_with_variable
 from slurmapply.schedulers.slurm_text import parse_sinfo
 from tests.shims import DOWN, REAL
 
@@ -229,6 +238,36 @@ def test_every_check_is_in_the_table_of_the_page() -> None:
     checks = {first or second for first, second in named.findall(source)}
     assert len(checks) > 20
     assert checks - listed == set()
+
+
+def test_an_interruption_ends_the_test_job_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[str] = []
+
+    def interrupt(_: trial.Trial, job: SlurmJob) -> None:
+        started.append(str(job.job_id))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trial.Trial, "_wait_for_start", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        doctor(backend="local")
+    # That the folder is gone, the fixture sees.
+    assert processes_with_variable("SLURMAPPLY_SUBMISSION", started[0]) == []
+
+
+def test_a_job_that_cannot_be_ended_is_named_with_what_to_delete(
+    monkeypatch: pytest.MonkeyPatch, own_folders: Path
+) -> None:
+    def refuse(self: SlurmJob, **_: object) -> None:
+        raise SchedulerError(f"{self.name}: no answer")
+
+    monkeypatch.setattr(SlurmJob, "cleanup", refuse)
+    diagnosis = doctor(backend="local")
+    (left,) = own_folders.iterdir()
+    assert f"then delete {left}" in message(diagnosis, "clean up")
+    assert diagnosis.ok
+    shutil.rmtree(left)
 
 
 # -- judgements ----------------------------------------------------------------------------------
