@@ -43,7 +43,7 @@ docs: $(VENV)/.dev ## build the documentation into build/docs; warnings are erro
 	$(BIN)/python -m sphinx -W --keep-going -n -q -c docs -d build/doctrees . build/docs
 	@echo "open build/docs/index.html"
 
-bench: $(VENV)-bench/.stamp ## measure against the peers, 25 minutes; writes docs/benchmarks.md
+bench: $(VENV)-bench/.stamp ## measure against the peers, half an hour; writes docs/benchmarks.md
 	@$(PYTHON) -m tests.slurm_cluster install
 	$(VENV)-bench/bin/python -m benchmarks $(BENCH_OPTIONS)
 
