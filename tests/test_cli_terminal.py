@@ -41,6 +41,19 @@ def nap(x: int) -> int:
     return x
 
 
+def held(x: int) -> int:
+    """Half of twelve rows end at once, one of them badly; the others wait for a file."""
+    time.sleep(0.02)
+    if x == 1:
+        raise ValueError("one is ill")
+    while x > 5 and not os.path.exists("gate"):  # noqa: PTH110  # goes to the nodes by value
+        time.sleep(0.02)
+    return x
+
+
+HALF_DONE = "5/12 ok"
+
+
 def plain(line: Line) -> str:
     return painted(line, colour=False)
 
@@ -158,8 +171,10 @@ def test_output_in_pieces_is_as_harmless_as_at_once(text: str, cuts: list[int]) 
 
 @pytest.mark.parametrize("columns", [20, 40, 80, 200])
 def test_watching_at_a_width(project: Path, screen: OnScreen, columns: int) -> None:
-    slurm_map(nap, range(12), job_name="naps_of_some_length", backend="local")
-    shown = screen("watch", "naps_of_some_length", columns=columns)
+    slurm_map(held, range(12), job_name="rows_that_are_held", backend="local")
+    shown = screen("watch", "rows_that_are_held", columns=columns)
+    shown.wait_for(HALF_DONE)
+    (project / "gate").touch()
     assert shown.end() == 1
     drawn, _, told = shown.seen.rpartition("\x1b[J")
     last, _, words = told.partition("1 x ")
@@ -180,59 +195,66 @@ def test_watching_at_a_width(project: Path, screen: OnScreen, columns: int) -> N
 def test_colours_and_drawing_only_where_they_are_wanted(
     project: Path, screen: OnScreen, environment: dict[str, str], allowed: set[str]
 ) -> None:
-    slurm_map(nap, range(8), job_name="naps").status()
-    shown = screen("watch", "naps", **environment)
+    slurm_map(held, range(12), job_name="rows")
+    shown = screen("watch", "rows", **environment)
+    shown.wait_for("rows is running" if environment.get("TERM") == "dumb" else HALF_DONE)
+    (project / "gate").touch()
     assert shown.end() == 1
     assert set(re.findall(r"\x1b\[[\d;]*([A-Za-z])", shown.seen)) == allowed
     assert ("\x1b" in shown.seen) is bool(allowed)
-    assert "naps" in shown.seen
-    assert "7/8" in shown.seen or "7 ok, 1 failed" in shown.seen
+    assert "11/12 ok" in shown.seen or "11 ok, 1 failed" in shown.seen
 
 
 def test_a_resized_terminal(project: Path, screen: OnScreen) -> None:
-    slurm_map(nap, range(20), job_name="naps")
-    shown = screen("watch", "naps", columns=100)
-    shown.wait_for("failed")
-    before = len(shown.seen)
+    slurm_map(held, range(12), job_name="rows")
+    shown = screen("watch", "rows", columns=100)
+    shown.wait_for(HALF_DONE)
     shown.resize(40)
-    shown.wait_for("failed", 5)
-    time.sleep(0.5)
-    shown.end()
-    frames = SGR.sub("", shown.seen[before:]).split("\x1b[J")[3:]
-    widest = max(len(line) for frame in frames[:-1] for line in frame.splitlines())
-    assert widest < 60  # the lines that move the cursor count some
+    shown.seen = ""
+    for _ in range(2):  # what was being drawn, and a picture more
+        shown.wait_for(HALF_DONE)
+        shown.seen = shown.seen.partition(HALF_DONE)[2]
+    (project / "gate").touch()
+    shown.wait_for("11/12 ok")
+    for line in SGR.sub("", shown.seen).partition("11/12 ok")[0].splitlines():
+        assert cells_wide(re.sub(r"\x1b\[(\d+A|J)", "", line)) < 40
 
 
 def test_ctrl_c_ends_the_watching_only(project: Path, screen: OnScreen) -> None:
-    job = slurm_map(nap, range(40), job_name="naps")
-    shown = screen("watch", "naps")
-    shown.wait_for("failed")
+    job = slurm_map(held, range(12), job_name="rows")
+    shown = screen("watch", "rows")
+    shown.wait_for(HALF_DONE)
     shown.type("\x03")
     assert shown.end() == 130
-    assert "stopped watching naps; the job itself goes on (slurmapply cancel naps ends it)" in (
+    assert "stopped watching rows; the job itself goes on (slurmapply cancel rows ends it)" in (
         shown.seen.replace("\r\n", "\n")
     )
     assert "Traceback" not in shown.seen
-    assert job.wait().status().counts == {"ok": 39, "error": 1}
+    (project / "gate").touch()
+    assert job.wait().status().counts == {"ok": 11, "error": 1}
 
 
 def test_ctrl_c_ends_the_waiting_of_run_only(project: Path, screen: OnScreen) -> None:
-    (project / "slow.csv").write_text("x,pause\n1,4\n2,4\n")
-    shown = screen("run", "fit.py:score", "slow.csv", "--name", "slow", "--wait")
+    (project / "held.py").write_text(
+        "import os, time\n\ndef wait(x):\n    while not os.path.exists('gate'):\n"
+        "        time.sleep(0.02)\n    return x\n"
+    )
+    shown = screen("run", "held.py:wait", "good.csv", "--name", "slow", "--wait")
     shown.wait_for("0/2 ok")
     shown.type("\x03")
     assert shown.end() == 130
     assert "the job itself goes on" in shown.seen
     assert "Traceback" not in shown.seen
+    (project / "gate").touch()
     assert SlurmJob.open("slow").wait().status().ok
 
 
 @pytest.mark.skipif(not hasattr(SlurmJob, "follow_logs"), reason="nothing is followed yet")
 def test_ctrl_c_ends_the_following_only(project: Path, screen: OnScreen) -> None:
-    def talk(x: int) -> int:
+    def talk(_: int) -> None:
         print("talking", flush=True)
-        time.sleep(6)
-        return x
+        while not os.path.exists("gate"):  # noqa: PTH110  # goes to the nodes by value
+            time.sleep(0.02)
 
     job = slurm_map(talk, [1], job_name="talks")
     shown = screen("logs", "talks", "--follow")
@@ -240,6 +262,7 @@ def test_ctrl_c_ends_the_following_only(project: Path, screen: OnScreen) -> None
     shown.type("\x03")
     assert shown.end() == 130
     assert "stopped following talks; the job itself goes on" in shown.seen
+    (project / "gate").touch()
     assert job.wait().status().ok
 
 
