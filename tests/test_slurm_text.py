@@ -23,21 +23,21 @@ from slurmapply.schedulers.slurm_words import (
 
 # Replies of a real 22.05.8, but for the lines that say otherwise.
 SQUEUE = """\
-26400043|N/A|CANCELLED||job_0a1b2c|BeginTime
-26400045|0|COMPLETING|node01|job_0a1b2c|None
-26400041|N/A|FAILED|node01|job_0a1b2c|JobLaunchFailure
-26400040|1|OUT_OF_MEMORY|node01|job_0a1b2c|OutOfMemory
-26400044|N/A|PENDING||job_0a1b2c|DependencyNeverSatisfied
-26400046|3|PENDING||job_0a1b2c|Priority
-26400045|1|RUNNING|node01|job_0a1b2c|None
-26400055|0-2,5,20-24:2%3|PENDING||job_0a1b2c|JobHeldUser
+26400043|N/A|CANCELLED||N/A|job_0a1b2c|BeginTime
+26400045|0|COMPLETING|node01|N/A|job_0a1b2c|None
+26400041|N/A|FAILED|node01|N/A|job_0a1b2c|JobLaunchFailure
+26400040|1|OUT_OF_MEMORY|node01|N/A|job_0a1b2c|OutOfMemory
+26400044|N/A|PENDING||N/A|job_0a1b2c|DependencyNeverSatisfied
+26400046|3|PENDING||N/A|job_0a1b2c|Priority
+26400045|1|RUNNING|node01|N/A|job_0a1b2c|None
+26400055|0-2,5,20-24:2%3|PENDING||N/A|job_0a1b2c|JobHeldUser
 """
 # squeue(1): with -M a line names the cluster; ReqNodeNotAvail lists nodes.
 SQUEUE_DOCUMENTED = """\
 *** Welcome to BIG, maintenance on Monday | see the web ***
 CLUSTER: big
-17|0|PENDING||job_0a1b2c|ReqNodeNotAvail, UnavailableNodes:node[01-02]|x
-18|4|BRAND_NEW|node07|job_0a1b2c|None
+17|0|PENDING||N/A|job_0a1b2c|ReqNodeNotAvail, UnavailableNodes:node[01-02]|x
+18|4|BRAND_NEW|node07|N/A|job_0a1b2c|None
 """
 SACCT = """\
 26400041|FAILED|0:53|node01|job_0a1b2c
