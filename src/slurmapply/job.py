@@ -33,6 +33,7 @@ from slurmapply.settings import load_defaults
 from slurmapply.states import OK_CODE, OVER, JobState, RowStatus
 from slurmapply.statuses import EndedRows
 from slurmapply.submitting import add_run, change_plan, plan_of, submit_run, with_job
+from slurmapply.usage import usage_of
 
 if TYPE_CHECKING:
     import os
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from slurmapply.preparing import RunPlan
     from slurmapply.schedulers.base import Submission
     from slurmapply.status import JobStatus
+    from slurmapply.usage import Usage
 
 _LOG_TAIL = 4096
 #: Seconds in which a task closes its files after its last row, and in which a cancelled one ends
@@ -684,6 +686,32 @@ class SlurmJob:
                 "Wait with job.wait(), or end it with job.cancel() and wait.",
                 job=self,
             )
+
+    # -- what it used ----------------------------------------------------------------------
+
+    def usage(self) -> Usage:
+        """Compare what the job asked for with what it used so far; never waits.
+
+        All runs count. Slurm's accounts are asked, at most once a minute, only where the folder
+        does not say how long tasks waited or how much memory they used; they are never needed.
+
+        Returns
+        -------
+        Usage
+            ``.tasks`` and ``.rows``, tables; ``.advice``, what to ask for next time, each sentence
+            with its arithmetic. Printed, it is a summary.
+
+        Examples
+        --------
+        >>> from slurmapply import slurm_map
+        >>> job = slurm_map(abs, [-1, 2], job_name="used", backend="inline")  # doctest: +ELLIPSIS
+        used: 2 rows...
+        >>> list(job.usage().rows)
+        ['row_number', 'seconds', 'cpu_seconds', 'peak_mb', 'host', 'attempt']
+        """
+        params = self._parameters.params()
+        like = params.frame if params else self._parameters.stored()["frame"]
+        return usage_of(self._disk, self._content, self._follower, self._collector, like)
 
 
 def _reopen(folder: str, trust: bool) -> SlurmJob:  # noqa: FBT001  # called by pickle

@@ -140,10 +140,9 @@ def _queue_line(entry: Mapping[str, Any]) -> str:
     host = f" on {entry['host']}" if entry["host"] else ""
     reason = f" ({entry['reason']})" if entry["reason"] else ""
     words = f": {entry['explanation']}" if entry["explanation"] else ""
-    return harmless(
-        f"  {entry['job_id']}{task}: {entry['state']}{host}{reason}{words}"
-        f"{expected(entry.get('expected_start'), time.time())}"
-    )
+    line = f"  {entry['job_id']}{task}: {entry['state']}{host}{reason}{words}"
+    start = expected(entry.get("expected_start"), time.time())
+    return harmless(f"{line.removesuffix('.')}. {start}" if start else line)
 
 
 def expected(start: float | None, now: float) -> str:
@@ -164,7 +163,7 @@ def expected(start: float | None, now: float) -> str:
     then, today = time.localtime(start), time.localtime(now)
     clock = "%H:%M" if then[:3] == today[:3] else "%a %d %b %H:%M"
     about = time.strftime(clock, then)
-    return f" Slurm expects it to start about {about} (in {duration(start - now)})."
+    return f"Slurm expects it to start about {about} (in {duration(start - now)})."
 
 
 def _log_lines(log: Mapping[int, str]) -> list[str]:
