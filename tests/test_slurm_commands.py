@@ -397,7 +397,8 @@ def test_without_sbatch_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_one_question_for_all_submissions(fakes: Fakes, scheduler: SlurmScheduler) -> None:
     fakes.add(
         "squeue",
-        "echo '1|0|RUNNING|n1|N/A|a_b|None'; echo '1|1|PENDING||N/A|a_b|Priority';echo '2|0|NEW||N/A|a_b|x'",
+        "echo '1|0|RUNNING|n1|N/A|a_b|None'; echo '1|1|PENDING||N/A|a_b|Priority'; "
+        "echo '2|0|NEW||N/A|a_b|x'",
     )
     answer = scheduler.states([submission("1"), submission("2", tasks=1)])
     assert answer.known
@@ -466,7 +467,8 @@ def test_a_task_that_lives_on_another_cluster_is_alive(
 ) -> None:
     fakes.add(
         "squeue",
-        "echo '1|0|REVOKED||N/A|a_b|None'; echo '1|0|RUNNING|n1|N/A|a_b|None'; echo '1|0|REVOKED||N/A|a_b|'",
+        "echo '1|0|REVOKED||N/A|a_b|None'; echo '1|0|RUNNING|n1|N/A|a_b|None'; "
+        "echo '1|0|REVOKED||N/A|a_b|'",
     )
     (state,) = scheduler.states([submission("1", tasks=1)]).tasks
     assert state.phase is Phase.RUNNING

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import pickle
+import re
 import secrets
 import sys
 import time as clock
@@ -13,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
 from slurmapply.api import make_job, read_rows, with_site_defaults
+from slurmapply.backends import choose_backend
 from slurmapply.buffers import in_units
-from slurmapply.errors import InvalidArgumentError, SubmissionError
+from slurmapply.errors import InvalidArgumentError, SubmissionError, SubmissionUnknownError
 from slurmapply.proposal import Measured, MeasuredRow, Wish, propose
 from slurmapply.rows import RowNumbers
 from slurmapply.shipping import large_parts
 from slurmapply.signature import check_count, function_name
 from slurmapply.sizing import megabytes_in_words, seconds_in_words
 from slurmapply.states import OVER, RowStatus
-from slurmapply.wording import harmless
+from slurmapply.wording import harmless, shown
 
 if TYPE_CHECKING:
     import os
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 #: Captured objects above this size are named: less than at submission, where a line is a warning.
 _WORTH_NAMING = 10 * 1024 * 1024
 _FIRST_PAUSE, _LONGEST_PAUSE, _SLOWER = 0.02, 1.0, 1.1
+#: What a row that was cut short needs more of, in the words of `advice`.
+_MORE = re.compile(r'(?:mem|time)="\w+"|row_timeout=[\d.]+')
 #: Keywords that are measured with, but not kept: they are what is proposed.
 _PROPOSED = ("nodes", "cpus_per_node", "processes_per_node", "mem", "time")
 
@@ -161,8 +165,9 @@ slurm_options, setup, python, sys_path, template, row_timeout, jobs_folder, back
         facts = [_about_rows(reports, table.length, job), *_about_function(job, f, more_args)]
     bad = [report for report in reports if report.status != RowStatus.OK]
     if bad:
-        lines = [harmless(report.sentence or f"row {report.number}: {report.status}") for report in bad]
-        text = "\n".join(["nothing is proposed, for not all measured rows are ok:", *lines])
+        text = "\n".join(
+            ["nothing is proposed, for not all measured rows are ok:", *map(_about_failure, bad)]
+        )
         print(text)  # noqa: T201  # who goes on without looking at it would run them all
         return Estimate({}, text, ok=False)
     keywords, lines = propose(measured, wish)
@@ -202,25 +207,32 @@ def _small_job(
         "job_name": f"estimate_{function_name(f)[:40]}_{secrets.token_hex(3)}",
         "if_exists": "fail",
         "after": None,
-        "submit": True,
+        "backend": choose_backend(given["backend"]),
+        "submit": False,
     }
+    with contextlib.redirect_stdout(io.StringIO()):
+        job = make_job("apply", f, table, keywords, RowNumbers.of(chosen))
     try:
-        # The rows' own prints are shown where they run in this process.
-        with contextlib.redirect_stdout(io.StringIO() if given["backend"] != "inline" else sys.stdout):
-            job = make_job("apply", f, table, keywords, RowNumbers.of(chosen))
-    except SubmissionError as error:
-        if error.job is not None:
-            error.job.cleanup(wait=False)
-            error.job = None
-        raise
-    print(f"measuring {_named(chosen, table.length)} ({job.job_id})")  # noqa: T201  # it may take long
-    try:
+        inline = keywords["backend"] == "inline"  # what the rows print is shown there
+        with contextlib.redirect_stdout(sys.stdout if inline else io.StringIO()):
+            job.submit()
+        print(f"measuring {_named(chosen, table.length)} ({job.job_id})")  # noqa: T201  # it may take long
         yield job
-    finally:
-        if job.status().state not in OVER:
-            job.cancel()
-            _wait(job)
-        job.cleanup()
+    except SubmissionUnknownError:  # something of it may run, and its folder is what that needs
+        raise
+    except BaseException as error:
+        if isinstance(error, SubmissionError):
+            error.job = None
+        _take_away(job)
+        raise
+    _take_away(job)
+
+
+def _take_away(job: SlurmJob) -> None:
+    if job.status().state not in OVER:
+        job.cancel()
+        _wait(job)
+    job.cleanup()
 
 
 def _wait(job: SlurmJob) -> None:
@@ -241,21 +253,19 @@ def _measured(job: SlurmJob, reports: Sequence[RowReport]) -> Measured:
     uses = job.usage().uses
     begun = max((use.begun for use in uses if use.begun is not None), default=0.0)
     peaks = [use.peak_mb for use in uses if use.peak_mb is not None]
-    # In this very process a peak is that of the whole session.
-    apart = not (job.job_id or "").startswith("inline")
     return Measured(
         len(job),
         [
             MeasuredRow(
-                report.number,
-                report.seconds or 0.0,
-                report.cpu_seconds or 0.0,
-                report.peak_mb if apart else None,
+                report.number, report.seconds or 0.0, report.cpu_seconds or 0.0, report.peak_mb
             )
             for report in reports
         ],
         begun,
         max(peaks, default=None),
+        _size_of_function(job.folder)[1] / 2**20,
+        # There a peak is that of the whole session.
+        in_session=(job.job_id or "").startswith("inline"),
     )
 
 
@@ -263,12 +273,13 @@ def _about_rows(reports: Sequence[RowReport], total: int, job: SlurmJob) -> str:
     times = [report.seconds for report in reports if report.seconds is not None]
     cpu = sum(report.cpu_seconds or 0.0 for report in reports)
     used = f", {cpu / sum(times):.2f} CPUs" if times and sum(times) else ""
-    peaks = [report.peak_mb for report in reports if report.peak_mb is not None]
+    inline = (job.job_id or "").startswith("inline")
+    peaks = [each.peak_mb for each in reports if each.peak_mb is not None and not inline]
     memory = f", {megabytes_in_words(max(peaks))} at most" if peaks else ""
     host = next((report.host for report in reports if report.host), "")
     where = f" ({job.job_id} on {host})" if host else ""
-    shown = ", ".join(map(seconds_in_words, times))
-    return f"measured {_named([r.number for r in reports], total)}{where}: {shown}{used}{memory}"
+    each = ", ".join(map(seconds_in_words, times))
+    return f"measured {_named([r.number for r in reports], total)}{where}: {each}{used}{memory}"
 
 
 def _named(rows: Sequence[int], total: int) -> str:
@@ -279,25 +290,38 @@ def _named(rows: Sequence[int], total: int) -> str:
     return f"rows {', '.join(map(str, rows[:-1]))} and {rows[-1]} of {total}"
 
 
-def _about_function(
-    job: SlurmJob, f: Any, more_args: Mapping[str, Any] | None
-) -> Iterator[str]:
-    size = _size_of_function(job.folder)
-    yield f"function: {in_units(size)} go to each node with it"
+def _about_failure(report: RowReport) -> str:
+    """Say what became of a row; its job is gone, and so is what could be done with it."""
+    befell, _, way_on = report.sentence.rpartition(": ")
+    befell = befell.removeprefix(f"row {report.number} ")
+    arguments = ", ".join(f"{name}={shown(value)}" for name, value in report.parameters.items())
+    more = _MORE.search(way_on)
+    hint = f"; estimate(..., {more[0]}) tries with more" if more else ""
+    return harmless(f"row {report.number} ({arguments}) {befell}{hint}")
+
+
+def _about_function(job: SlurmJob, f: Any, more_args: Mapping[str, Any] | None) -> Iterator[str]:
+    size = sum(_size_of_function(job.folder))
+    yield f"function: {_in_words(size)} go to each node with it"
     if size < _WORTH_NAMING:
         return
     for name, part in large_parts(f, more_args or {}, _WORTH_NAMING):
         yield (
-            f"large: {name} ({in_units(part)}) goes along with it; what stands in a file already "
+            f"large: {name} ({_in_words(part)}) goes along with it; what stands in a file already "
             "is better read in the function, or in initializer="
         )
 
 
-def _size_of_function(folder: Path) -> int:
-    """Give the bytes of the pickled function, its large buffers included."""
+def _in_words(size: int) -> str:
+    # Of more than that in the units of mem=, with which it stands in one line.
+    return in_units(size) if size < 2**20 else megabytes_in_words(size / 2**20)
+
+
+def _size_of_function(folder: Path) -> tuple[int, int]:
+    """Give the bytes of the pickled function, and of its large buffers."""
     with (folder / jobfolder.FUNCTION).open("rb") as file:
         data, places = pickle.load(file)
-    return len(data) + sum(length for _, length, _ in places)
+    return len(data), sum(length for _, length, _ in places)
 
 
 def _kept(given: Mapping[str, Any]) -> dict[str, Any]:

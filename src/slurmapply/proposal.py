@@ -25,7 +25,7 @@ _MOST_NODES = 32
 _SPARE = 1.5
 #: MiB of the processes of a task that are no workers.
 _SUPERVISOR_MB = 64
-#: Rows must have worked for so many seconds before their CPU seconds say how many threads they have.
+#: So many seconds of work must there be before CPU seconds say how many threads a row has.
 _ENOUGH_WORK = 1.0
 _THREADED = 1.3
 _UNEVEN = 3.0
@@ -53,12 +53,18 @@ class Measured(NamedTuple):
         Seconds from the start of the task to its first row.
     task_peak_mb
         The most memory that the task used, with its one worker; None: not known.
+    shared_mb
+        MiB of the function's large objects, of which the processes of a node share one copy.
+    in_session
+        They ran in the session's own process.
     """
 
     total: int
     rows: Sequence[MeasuredRow]
     begun: float = 0.0
     task_peak_mb: float | None = None
+    shared_mb: float = 0.0
+    in_session: bool = False
 
     @property
     def mean(self) -> float:
@@ -152,16 +158,20 @@ def _memory(measured: Measured, processes: int) -> tuple[str, str]:
     """Give what to ask for, "" where nobody knows, and how that was found."""
     peaks = [row.peak_mb for row in measured.rows if row.peak_mb is not None]
     largest = max(peaks, default=measured.task_peak_mb)
-    if largest is None:
-        return "", (
-            "memory: not known, since rows under 10 ms are not looked at one by one; mem= is left "
-            "to the site"
-        )
-    mem = memory_option(_SPARE * processes * largest + _SUPERVISOR_MB)
+    if largest is None or measured.in_session:
+        short = "rows under 10 ms are not looked at one by one"
+        session = "the rows ran in this session's process"
+        why = session if measured.in_session else short
+        return "", f"memory: not known, since {why}; mem= is left to the site"
+    fixed = _SUPERVISOR_MB + (measured.shared_mb if peaks else 0.0)
+    mem = memory_option(_SPARE * processes * largest + fixed)
+    shared = f" + {megabytes_in_words(measured.shared_mb)} that they share"
     what = "the largest row's" if peaks else "a whole task's"
     return mem, (
-        f'memory: mem="{mem}": {_processes(processes)} x {megabytes_in_words(largest)} ({what} peak)'
-        f" x {_SPARE} for rows that were not measured, and {_SUPERVISOR_MB} MB for the task itself"
+        f'memory: mem="{mem}": {_processes(processes)} x {megabytes_in_words(largest)} ({what} '
+        f"peak) x {_SPARE}, for others may be larger"
+        f"{shared if fixed - _SUPERVISOR_MB >= 1 else ''} + "
+        f"{_SUPERVISOR_MB} MB for the task itself"
     )
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from slurmapply.intents import read_intents
 from slurmapply.outcome_file import Same
 from slurmapply.schedulers.amounts import parse_memory
-from slurmapply.schedulers.base import Account
 from slurmapply.states import OVER
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from slurmapply.following import Follower
     from slurmapply.records import LifeView
     from slurmapply.runview import RunView
+    from slurmapply.schedulers.base import Account
     from slurmapply.states import JobState
 
 _MEGABYTES = {"M": 1, "G": 1024}

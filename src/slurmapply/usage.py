@@ -54,9 +54,10 @@ class Usage:
         One line for each task of each run: ``run``, ``task``, ``host``, ``workers``,
         ``queued_seconds`` (from the submission to the first start), ``elapsed_seconds``,
         ``busy_seconds`` (of all its workers, in rows), ``cpu_seconds`` (programs that rows
-        started included, once the task has ended), ``idle_share``, ``peak_mb`` (the kernel's count for
-        the whole task, cached files included), ``cpus`` and ``memory_mb`` (what it was given; empty
-        without a Slurm), ``limit_seconds``, ``ended`` (why). Empty where it is not known.
+        started included, once the task has ended), ``idle_share``, ``peak_mb`` (the kernel's
+        count for the whole task, cached files included), ``cpus`` and ``memory_mb`` (what it was
+        given; empty without a Slurm), ``limit_seconds``, ``ended`` (why). Empty where it is not
+        known.
     rows : frame
         One line for each row: ``row_number``, ``seconds``, ``cpu_seconds``, ``peak_mb``, ``host``,
         ``attempt``; of the attempt that counts, empty where there is none yet. A frame of the

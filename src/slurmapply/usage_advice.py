@@ -155,7 +155,8 @@ def _on_memory(asked: Asked, tasks: Sequence[TaskUse], rows: RowsUse) -> Iterato
     proposed = memory_option(need * _SPARE_MEMORY)
     so_far = "" if rows.ended == rows.rows else f" ({rows.ended} of {rows.rows} rows so far)"
     if memory_of(proposed) <= _WORTH_IT * limit:
-        yield f'{had}; {arithmetic}{so_far}: {proposed[:-1]} {proposed[-1]}B are enough (mem="{proposed}")'
+        enough = f"{proposed[:-1]} {proposed[-1]}B are enough"
+        yield f'{had}; {arithmetic}{so_far}: {enough} (mem="{proposed}")'
     elif need >= _NEAR * limit:
         yield f'{had}; {arithmetic}{so_far}, which is close to it: ask for mem="{proposed}"'
 

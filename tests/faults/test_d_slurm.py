@@ -332,7 +332,9 @@ def test_D_14_tasks_that_stand_in_one_line_are_all_seen(shims: Shims) -> None:
     queue = again(job).status().queue
     assert sorted(entry["task"] for entry in queue) == items
     assert {entry["state"] for entry in queue} == {"PENDING"}
-    shims.add("squeue", f"echo '{job.job_id}|1,3,5-9:2,11-39%2|PENDING||N/A|{name_of(job)}|Priority'")
+    shims.add(
+        "squeue", f"echo '{job.job_id}|1,3,5-9:2,11-39%2|PENDING||N/A|{name_of(job)}|Priority'"
+    )
     queue = again(job).status().queue
     assert [entry["task"] for entry in queue] == [1, 3, 5, 7, 9, *range(11, 40)]
     shims.remove("squeue")

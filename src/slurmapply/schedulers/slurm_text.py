@@ -179,8 +179,9 @@ def parse_accounts(text: str) -> dict[tuple[str, int], Account]:
             peaks = [each for each in (before.peak_mb, peak) if each is not None]
             found[key] = replace(before, peak_mb=max(peaks, default=None))
         else:
-            moments = map(parse_moment, fields[1:4])
-            found[key] = Account(*moments, _account_memory(fields[4], cpus=fields[5]), peak)
+            submitted, started, ended = map(parse_moment, fields[1:4])
+            memory = _account_memory(fields[4], cpus=fields[5])
+            found[key] = Account(submitted, started, ended, memory, peak)
     return found
 
 
