@@ -129,6 +129,11 @@ def test_rows_that_differ_much_are_said_to() -> None:
     assert not propose(measured(3, 1.0, 1.0, 60.0), Wish())[1][-1].startswith("note")
 
 
+def test_the_first_call_of_a_quick_function_is_no_measure_of_the_others() -> None:
+    assert propose(measured(1000, 0.001), Wish())[1][-1].startswith("note: rows as short as these")
+    assert not propose(measured(1000, 0.1), Wish())[1][-1].startswith("note")
+
+
 def test_very_much_work_does_not_ask_for_the_whole_cluster() -> None:
     keywords, _ = propose(measured(1_000_000, 3600.0), Wish())
     assert (keywords["nodes"], keywords["cpus_per_node"]) == (32, 4)

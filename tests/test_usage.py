@@ -425,6 +425,26 @@ def test_a_task_that_was_killed_lasted_as_long_as_there_is_a_sign_of_it() -> Non
     assert 0.3 <= line["elapsed_seconds"] < 10
 
 
+def test_the_lives_of_a_task_are_one_line() -> None:
+    job = slurm_map(time.sleep, [0.1, 0.1], backend="local", nodes=1).wait()
+    before = last(job.usage())
+    end = json.loads(record_file(job).read_text().splitlines()[-1])["time"]
+    again = [
+        {"record": "started", "time": end + 100, "host": "other", "node": "", "workers": 2},
+        {"record": "interrupted", "row": 1, "attempt": 2, "seconds": 3.0, "cause": "SIGKILL"},
+        {"record": "end", "reason": "done", "time": end + 110, "files": {}, "cpu_seconds": 1.5},
+    ]
+    path = record_file(job)
+    second = path.with_name(path.name.replace("_0.jsonl", "_1.jsonl"))
+    second.write_text("".join(json.dumps(record) + "\n" for record in again))
+    line = last(type(job)(job.folder).usage())
+    assert line["host"] == f"{before['host']}, other"
+    assert line["elapsed_seconds"] == pytest.approx(before["elapsed_seconds"] + 10)
+    assert line["busy_seconds"] == pytest.approx(before["busy_seconds"] + 3)
+    assert line["cpu_seconds"] == pytest.approx(before["cpu_seconds"] + 1.5)
+    assert line["queued_seconds"] == before["queued_seconds"]
+
+
 # -- the accounts ----------------------------------------------------------------------------
 
 

@@ -29,6 +29,8 @@ _SUPERVISOR_MB = 64
 _ENOUGH_WORK = 1.0
 _THREADED = 1.3
 _UNEVEN = 3.0
+#: Seconds below which a row is mostly its first call: imports, caches, the first page of memory.
+_WARMING_UP = 0.01
 
 
 class MeasuredRow(NamedTuple):
@@ -185,6 +187,8 @@ def _about_time(time: str, measured: Measured, *, work: float, workers: int) -> 
 
 
 def _about_spread(measured: Measured) -> Iterator[str]:
+    if measured.longest < _WARMING_UP:
+        yield "note: rows as short as these take less when many follow each other"
     times = [row.seconds for row in measured.rows]
     if len(times) < measured.total and max(times) > _UNEVEN * min(times) and max(times) > 1:
         more = min(measured.total, 4 * len(times))
