@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from slurmapply.errors import InvalidArgumentError
 from slurmapply.intents import read_intents
 from slurmapply.outcome_file import Same
 from slurmapply.schedulers.amounts import parse_memory
@@ -291,11 +293,10 @@ def _with_account(use: TaskUse, account: Account) -> TaskUse:
 
 def _asked_memory(asked: Mapping[str, Any]) -> float | None:
     """Give the MiB that a run asked for each of its tasks; None where it left that to the site."""
-    mem = asked.get("resources", {}).get("mem")
-    if not isinstance(mem, str):
-        return None
-    plain = parse_memory(mem)
-    return float(plain[:-1]) * _MEGABYTES[plain[-1]]
+    with contextlib.suppress(InvalidArgumentError):
+        plain = parse_memory(asked["resources"].get("mem"))
+        return float(plain[:-1]) * _MEGABYTES[plain[-1]]
+    return None
 
 
 def _host(view: LifeView) -> str:
