@@ -34,12 +34,14 @@ from slurmapply.starting import start, start_prepared
 from slurmapply.states import NOT_OK, OVER, JobState, RowStatus
 from slurmapply.statuses import EndedRows
 from slurmapply.submitting import add_run
+from slurmapply.usage import usage_of
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Mapping
 
     from slurmapply.status import JobStatus
+    from slurmapply.usage import Usage
 
 _LOG_TAIL = 4096
 _ENDED = NOT_OK | {RowStatus.OK}
@@ -183,6 +185,25 @@ class SlurmJob:
             printed, it is a summary for people.
         """
         return self._status(self._follower.look())
+
+    def glance(self) -> JobStatus:
+        """Look at the job folder alone: the batch system is not asked.
+
+        Returns
+        -------
+        JobStatus
+            As `status` gives it. A job whose tasks wait in the queue, and one whose tasks are gone
+            without a word, look alike.
+
+        Examples
+        --------
+        >>> from slurmapply import slurm_map
+        >>> job = slurm_map(abs, [-1], job_name="seen", backend="inline")  # doctest: +ELLIPSIS
+        seen: 1 row...
+        >>> job.glance().summary()
+        '1 row: 1 ok'
+        """
+        return self._status(self._follower.look(ask=False))
 
     def _status(self, state: JobState) -> JobStatus:
         return self._follower.status(
@@ -570,26 +591,31 @@ class SlurmJob:
         if left:
             print(f"{self.name}: {len(left)} files are still in use, in {left[0].parent}")  # noqa: T201
 
-    # -- at a glance -----------------------------------------------------------------------
+    # -- what it used ----------------------------------------------------------------------
 
-    def glance(self) -> JobStatus:
-        """Look at the job folder alone: the batch system is not asked.
+    def usage(self) -> Usage:
+        """Compare what the job asked for with what it used so far.
+
+        It waits for nothing but the last words of tasks whose rows are done, a second at most. All
+        runs count. Slurm's accounts are asked, at most once a minute, only where the folder
+        does not say how long tasks waited or how much memory they used; they are never needed.
 
         Returns
         -------
-        JobStatus
-            As `status` gives it. A job whose tasks wait in the queue, and one whose tasks are gone
-            without a word, look alike.
+        Usage
+            ``.tasks`` and ``.rows``, tables; ``.advice``, what to ask for next time, each sentence
+            with its arithmetic. Printed, it is a summary.
 
         Examples
         --------
         >>> from slurmapply import slurm_map
-        >>> job = slurm_map(abs, [-1], job_name="seen", backend="inline")  # doctest: +ELLIPSIS
-        seen: 1 row...
-        >>> job.glance().summary()
-        '1 row: 1 ok'
+        >>> job = slurm_map(abs, [-1, 2], job_name="used", backend="inline")  # doctest: +ELLIPSIS
+        used: 2 rows...
+        >>> list(job.usage().rows)
+        ['row_number', 'seconds', 'cpu_seconds', 'peak_mb', 'host', 'attempt']
         """
-        return self._status(self._follower.look(ask=False))
+        like = self._parameters.stored()["frame"]
+        return usage_of(self._disk, self._content, self._follower, self._collector, like)
 
 
 def _reopen(folder: str, trust: bool) -> SlurmJob:  # noqa: FBT001  # called by pickle
