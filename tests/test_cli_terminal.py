@@ -20,6 +20,7 @@ from slurmapply import JobState, JobStatus, RowStatus, SlurmJob, slurm_map
 from slurmapply.cli.screen import bar_shares, counts_line, picture
 from slurmapply.cli.tables import cells_wide
 from slurmapply.cli.terminal import ConsoleText, LivePicture, Terminal, painted
+from slurmapply.cli.watching import for_shells
 from tests.cli_fixtures import COMMAND, run
 
 if TYPE_CHECKING:
@@ -126,6 +127,16 @@ def test_the_picture_in_full() -> None:
         "first",
         "second",
     ]
+
+
+def test_a_start_that_slurm_expects_comes_first() -> None:
+    entry = {**QUEUE[0], "expected_start": 1000.0 + 600, "explanation": "job.cancel() ends it"}
+    status = JobStatus("tuning", JobState.QUEUED, {"pending": 1}, queue=[entry], note="job.wait()")
+    shown = for_shells(status, 1000.0)
+    line = plain(picture(shown, 120)[2])
+    assert re.search(r"\(Priority\): Slurm expects it to start about \S+ \(in 10 min\)\. ", line)
+    assert line.endswith("slurmapply cancel tuning ends it")
+    assert shown.note == "slurmapply watch tuning"
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=4, max_size=4), st.integers(5, 60))

@@ -13,6 +13,7 @@ from slurmapply.cli.shellwords import in_shell_words
 from slurmapply.cli.terminal import LivePicture, terminal_of
 from slurmapply.progress import pause_after
 from slurmapply.states import JobState
+from slurmapply.status import expected
 from slurmapply.wording import harmless
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ class _Live:
     def show(self, status: JobStatus) -> None:
         terminal = terminal_of(self._stream)  # it may have another size by now
         width = terminal.width or 1
-        lines = picture(_in_shell_words(status), width, terminal.height, unicode=terminal.unicode)
+        lines = picture(
+            for_shells(status, time.time()), width, terminal.height, unicode=terminal.unicode
+        )
         self._drawing.draw(lines, terminal)
 
 
@@ -107,11 +110,19 @@ def wait_for(job: SlurmJob) -> JobStatus:
     return status if status.completed else watch(job, sys.stderr)
 
 
-def _in_shell_words(status: JobStatus) -> JobStatus:
-    """Let a status say in the shell's words what to do."""
-    name = status.name
-    queue = [
-        {**entry, "explanation": in_shell_words(entry["explanation"], name)}
-        for entry in status.queue
-    ]
-    return replace(status, note=in_shell_words(status.note, name), queue=queue)
+def for_shells(status: JobStatus, now: float) -> JobStatus:
+    """Let a status say in the shell's words what to do, and first when a task is to start.
+
+    Parameters
+    ----------
+    status
+        What is known.
+    now
+        Seconds since 1970.
+    """
+    queue = []
+    for entry in status.queue:
+        start = expected(entry.get("expected_start"), now)
+        words = in_shell_words(entry["explanation"], status.name)
+        queue.append({**entry, "explanation": f"{start} {words}".strip()})
+    return replace(status, note=in_shell_words(status.note, status.name), queue=queue)
