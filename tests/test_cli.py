@@ -190,6 +190,14 @@ def test_output_is_followed_to_its_end(project: Path, cli: Cli) -> None:
     assert run("logs", "slow", "--follow").out.endswith("row 1\n")
 
 
+def test_modules_beside_the_file_go_along_where_that_is_asked(project: Path, cli: Cli) -> None:
+    way = ("--name", "later", "--set", "by_value=scale", "--set", "submit=false")
+    assert run("run", "fit.py:score", "good.csv", *way).code == 0
+    (project / "scale.py").unlink()
+    assert cli("submit", "later", "-o", "all.csv").code == 0
+    assert (project / "all.csv").read_text() == "x,mean,name\n1,10,n1\n2,20,n2\n"
+
+
 def test_arguments_that_are_the_same_for_every_row(project: Path, cli: Cli) -> None:
     (project / "plain.py").write_text("def add(x, y, z='?'):\n    return f'{x + y}{z}'\n")
     way = ("--arg", "y=10", "--arg", "z=!", "--set", "seed=1", "-o", "sums.csv")
@@ -370,7 +378,7 @@ def test_settings_are_typed() -> None:
         (["more_args=x"], "say --arg NAME=VALUE"),
         (["initializer=f"], "it is a function"),
         (["nodes=1", "nodes=2"], "nodes is given twice"),
-        (["zzzzzzzz=1"], "There are: packages, seed, nodes,"),
+        (["zzzzzzzz=1"], "There are: packages, by_value, seed,"),
     ],
 )
 def test_settings_that_cannot_be(given: list[str], said: str) -> None:

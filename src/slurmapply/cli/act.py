@@ -49,8 +49,8 @@ def run(function: str, params: str, **given: Any) -> None:
     stands under if __name__ == "__main__". PARAMS is a table, .csv, .parquet or .json, with a
     column for each argument.
 
-    Values of --set are numbers, true, false, none, or else text. packages, setup, sys_path and
-    after can be given several times.
+    Values of --set are numbers, true, false, none, or else text. packages, by_value, setup,
+    sys_path and after can be given several times.
     """
     from slurmapply.api import slurm_apply
     from slurmapply.cli.keywords import read_arguments

@@ -29,7 +29,7 @@ _TEXTS = frozenset(
     }
 )  # fmt: skip
 #: Given several times, they are lists.
-LISTS = frozenset({"after", "packages", "setup", "sys_path"})
+LISTS = frozenset({"after", "by_value", "packages", "setup", "sys_path"})
 _WORDS = {"true": True, "false": False, "none": None}
 
 
