@@ -416,12 +416,12 @@ class SlurmJob:
         return self._parameters.load(name, data)
 
     def logs(self, row: int | None = None, task: int | None = None) -> Any:
-        """Give what was printed.
+        """Give what was printed; never waits.
 
         Parameters
         ----------
         row
-            Exactly what this row printed.
+            Exactly what this row printed; so far, if it is running.
         task
             All that this task printed, its workers included.
 
@@ -429,12 +429,27 @@ class SlurmJob:
         -------
         str, or dict of int to str
             All tasks of the latest run by their number, when neither is given.
+
+        Raises
+        ------
+        InvalidArgumentError
+            There is no such row or task, or both are given.
+
+        Examples
+        --------
+        >>> from slurmapply import slurm_map
+        >>> job = slurm_map(print, ["one", "two"], job_name="printed", backend="local")
+        ... # doctest: +ELLIPSIS
+        printed: 2 rows...
+        >>> job.wait().logs(row=1)
+        'two\\n'
         """
         self._follower.look(ask=False)
-        if row is not None:
-            return self._consoles.of_row(self._check_row(row))
+        number, which = self._check_output(row, task)
+        if number is not None:
+            return self._consoles.of_row(number)
         logs = self._consoles.of_tasks()
-        return logs if task is None else logs.get(task, "")
+        return logs if which is None else logs.get(which, "")
 
     def as_completed(self, errors: str = "raise") -> Iterator[tuple[Any, Any]]:
         """Give rows as they end.
@@ -684,6 +699,76 @@ class SlurmJob:
                 "Wait with job.wait(), or end it with job.cancel() and wait.",
                 job=self,
             )
+
+    # -- output as it comes ----------------------------------------------------------------
+
+    def follow_logs(self, row: int | None = None, task: int | None = None) -> Iterator[str]:
+        """Give what is printed as it comes, until the row, the task or the job has ended.
+
+        What was printed before comes first, so that all pieces together are what `logs` gives.
+        A row is shown while it runs once it has run for two seconds; a shorter one at its end.
+
+        Parameters
+        ----------
+        row
+            What this row prints. When it begins again, because its process or its task was
+            killed, a line in brackets says so.
+        task
+            What this task prints, its workers included, in whole lines.
+
+        Yields
+        ------
+        str
+            What is new, at most a second old on a disk of this machine. Of all tasks, when neither
+            is given: a line ``==> task 3 <==`` comes before what another task printed.
+
+        Raises
+        ------
+        InvalidArgumentError
+            There is no such row or task, or both are given.
+        SlurmApplyError
+            The job was never submitted.
+
+        Examples
+        --------
+        >>> from slurmapply import slurm_map
+        >>> job = slurm_map(print, ["one", "two"], job_name="followed", backend="local")
+        ... # doctest: +ELLIPSIS
+        followed: 2 rows...
+        >>> for text in job.follow_logs(row=1):
+        ...     print(text, end="")
+        two
+        """
+        self._refuse_prepared("follow in")
+        number, which = self._check_output(row, task)
+        states = looks(self._follower, None)
+        if number is not None:
+            return self._consoles.follow_row(number, states)
+        return self._consoles.follow_tasks(which, states)
+
+    def _check_output(self, row: Any, task: Any) -> tuple[int | None, int | None]:
+        """Check whose output is asked for."""
+        if row is not None and task is not None:
+            raise InvalidArgumentError(
+                f"row and task: one of the two is needed, not both (row={row!r}, task={task!r}). "
+                "A row's output is the same whichever task it ran in.",
+                argument="task",
+            )
+        number = None if row is None else self._check_row(row)
+        return number, None if task is None else self._check_task(task)
+
+    def _check_task(self, task: Any) -> int:
+        number = task.item() if hasattr(task, "item") else task
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise InvalidArgumentError(
+                f"task: a task's number is needed, not {task!r}.", argument="task"
+            )
+        if not 0 <= number < self.nodes:
+            has = f"has tasks 0 to {self.nodes - 1}" if self.nodes else "has no rows, and no tasks"
+            raise InvalidArgumentError(
+                f"task: there is no task {number}; {self.name} {has}.", argument="task"
+            )
+        return int(number)
 
 
 def _reopen(folder: str, trust: bool) -> SlurmJob:  # noqa: FBT001  # called by pickle
