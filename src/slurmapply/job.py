@@ -166,10 +166,14 @@ class SlurmJob:
         except Exception as error:  # noqa: BLE001  # a repr that raises spoils every traceback
             return f"<SlurmJob {self._folder}: {error}>"
 
-    def _repr_html_(self) -> str:
-        import html  # noqa: PLC0415  # notebooks alone need it
+    def _repr_html_(self) -> str | None:
+        from slurmapply.cards import job_card  # noqa: PLC0415  # notebooks alone need it
 
-        return f"<b>{html.escape(self.name)}</b>: {html.escape(repr(self))}"
+        return job_card(self._folder, self._look_for_card)
+
+    def _look_for_card(self) -> tuple[JobStatus, list[str]]:
+        state = self._follower.look(ask=False)
+        return self._status(state), self._collector.reasons(state, failed_only=True)
 
     def _latest_run(self) -> RunView:
         self._follower.look(ask=False)
@@ -416,7 +420,7 @@ class SlurmJob:
         return self._parameters.load(name, data)
 
     def logs(self, row: int | None = None, task: int | None = None) -> Any:
-        """Give what was printed; never waits.
+        r"""Give what was printed; never waits.
 
         Parameters
         ----------
@@ -442,7 +446,7 @@ class SlurmJob:
         ... # doctest: +ELLIPSIS
         printed: 2 rows...
         >>> job.wait().logs(row=1)
-        'two\\n'
+        'two\n'
         """
         self._follower.look(ask=False)
         number, which = self._check_output(row, task)
