@@ -94,7 +94,8 @@ _TEMPLATES = {
 {% if folder %}<div class="sa-quiet">{{ folder }}</div>{% endif %}""",
     "row": """<div><b>row {{ number }}</b>: {{ status }}{{ said }}</div>
 {% if sentence %}<div>{{ sentence }}</div>{% endif %}
-<table>{% for name, shown in values %}<tr><th>{{ name }}</th><td><code>{{ shown }}</code></td></tr>
+<table>{% for name, shown in values %}<tr><th>{{ name }}</th>
+<td><code>{{ shown }}</code></td></tr>
 {% endfor %}</table>
 {% if traceback %}<details open><summary>traceback</summary><pre>{{ traceback }}</pre></details>
 {% endif %}
