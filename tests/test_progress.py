@@ -34,7 +34,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def status(left: float | None = 17.0, state: JobState = JobState.RUNNING, **counts: int) -> Any:
+def status(left: float | None = 17.0, state: Any = JobState.RUNNING, **counts: int) -> Any:
     return lambda: JobStatus("tuning", state, counts, seconds_left=left)
 
 

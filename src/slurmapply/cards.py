@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import functools
 import html
-import reprlib
 from typing import TYPE_CHECKING, Any
 
 from slurmapply.progressbar import rate, words
 from slurmapply.states import FAILED, JobState, RowStatus
-from slurmapply.wording import duration, harmless
+from slurmapply.wording import bounded, duration, harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -292,11 +291,7 @@ def _html_length(text: str) -> int:
 
 
 def _shown(value: Any) -> str:
-    """Show a user's value; its own repr may be long, or raise."""
-    short = reprlib.Repr()
-    short.maxother = short.maxstring = short.maxlong = _LONGEST_VALUE
-    short.maxdict = short.maxlist = short.maxtuple = short.maxset = short.maxfrozenset = 20
-    return _cut(harmless(short.repr(value)), _LONGEST_VALUE)
+    return _cut(harmless(bounded(value, _LONGEST_VALUE)), _LONGEST_VALUE)
 
 
 @functools.cache

@@ -20,7 +20,7 @@ from slurmapply.rows import ITEM
 from slurmapply.states import FAILED, NOT_OK, OK_CODE, JobState, RowStatus
 from slurmapply.statuses import WORDS
 from slurmapply.values import ValueReader
-from slurmapply.wording import first_line, harmless
+from slurmapply.wording import bounded, first_line, harmless
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 
 _SHOWN_CAUSES = 5
+#: Characters of a traceback, and of what was printed, in the text of a row's report.
+_LONGEST_TEXT = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +72,13 @@ class RowReport:
 
     def __str__(self) -> str:
         lines = [self.sentence or f"row {self.number}: {self.status}"]
-        lines += [f"  {name} = {value!r}" for name, value in self.parameters.items()]
+        lines += [f"  {name} = {bounded(value)}" for name, value in self.parameters.items()]
         if self.status == RowStatus.OK:
-            lines.append(f"  returned {self.value!r}")
-        lines += [text for text in (self.traceback, self.log) if text]
+            lines.append(f"  returned {bounded(self.value)}")
+        lines += [_end_of(text) for text in (self.traceback, self.log) if text]
         return harmless("\n".join(lines))
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str | None:
         from slurmapply.cards import row_card  # noqa: PLC0415  # notebooks alone need it
@@ -339,6 +343,13 @@ class Collector:
             self._message(row, status, failure), failure.traceback, log,
             seconds, cpu, peak, host or "", attempt or 0, sentence,
         )  # fmt: skip
+
+
+def _end_of(text: str) -> str:
+    """Give a text's last part: what is printed is for people, the attribute has all."""
+    if len(text) <= _LONGEST_TEXT:
+        return text
+    return f"... the last of {len(text)} characters:\n{text[-_LONGEST_TEXT:]}"
 
 
 def _shown(failure: Failure) -> Failure:

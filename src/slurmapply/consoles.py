@@ -165,7 +165,9 @@ class Consoles:
             Whole lines: several workers may be printing.
         """
         tails: dict[str, _Tail] = {}
-        told = task
+        submission = self._follower.run.submission
+        alone = submission is not None and submission.kind != "slurm"
+        told = 0 if alone else task  # without a Slurm there is one task only
         for state in states:
             ended = state in OVER or self._has_ended(task)
             for each, name in self._names():

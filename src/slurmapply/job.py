@@ -709,8 +709,9 @@ class SlurmJob:
     def follow_logs(self, row: int | None = None, task: int | None = None) -> Iterator[str]:
         """Give what is printed as it comes, until the row, the task or the job has ended.
 
-        What was printed before comes first, so that all pieces together are what `logs` gives.
-        A row is shown while it runs once it has run for two seconds; a shorter one at its end.
+        What was printed before comes first, so that all pieces of a row together are what `logs`
+        gives. A row is shown while it runs once it has run for two seconds; a shorter one at its
+        end.
 
         Parameters
         ----------
@@ -724,7 +725,8 @@ class SlurmJob:
         ------
         str
             What is new, at most a second old on a disk of this machine. Of all tasks, when neither
-            is given: a line ``==> task 3 <==`` comes before what another task printed.
+            is given: where there are several, a line ``==> task 3 <==`` comes before what another
+            one printed.
 
         Raises
         ------
