@@ -30,6 +30,7 @@ _LONGEST_VALUE = 1000
 _MOST_LINES = 8
 _MOST_PARAMETERS = 12
 
+# The reversed column of a long text begins at its end, where a traceback says what it was.
 _STYLE = """
 .slurmapply{--sa-text:var(--jp-content-font-color1,var(--vscode-editor-foreground,#1f2328));
 --sa-ground:var(--jp-layout-color1,var(--vscode-editor-background,#fff));
@@ -59,7 +60,8 @@ background:var(--sa-line)}
 .slurmapply .sa-quiet{opacity:.75}
 .slurmapply code,.slurmapply pre{font-family:var(--jp-code-font-family,monospace);
 font-size:.95em;color:inherit;background:none;padding:0}
-.slurmapply pre{white-space:pre;max-height:24em;overflow:auto;margin:.3em 0}
+.slurmapply pre{white-space:pre;max-height:24em;overflow:auto;margin:.3em 0;
+display:flex;flex-direction:column-reverse}
 .slurmapply table{border-collapse:collapse;margin:.4em 0;color:inherit;font-size:inherit}
 .slurmapply td,.slurmapply th{border:0;padding:.1em 1em .1em 0;text-align:left;vertical-align:top;
 background:none}

@@ -16,7 +16,7 @@
     │       └── SubmissionUnknownError  it may have taken a submission, and does not say (.job)
     ├── JobAliveError             refused while something of the job can still run (.job)
     ├── WaitTimeoutError          the job did not end in time (.job); also a TimeoutError
-    ├── RowsFailedError           rows of a job are not ok (.job, .table)
+    ├── RowsFailedError           rows of a job are not ok (.job, .table, .lines)
     └── RowError                  what became of one row that is not ok (.row, .status, .cause, ...)
 
 Every message answers: what was being done, what came back, what to do next. The fields are plain

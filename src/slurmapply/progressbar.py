@@ -128,9 +128,9 @@ def draw(status: JobStatus, waited: float, width: int, style: Style) -> str:
     >>> counts = {"ok": 45, "error": 2, "running": 8, "pending": 45}
     >>> status = JobStatus("tuning", JobState.RUNNING, counts, seconds_left=17.0)
     >>> print(draw(status, 14.0, 40, Style(ASCII, ())))
-    2 failed, 45/100 ok, 17 s left
+    tuning 2 failed, 45/100 ok, 17 s left
     >>> print(draw(status, 14.0, 80, Style(ASCII, ())))
-    tuning |####x.....| 2 failed, 45/100 ok, 17 s left, 8 running, 45 pending
+    tuning |######x=.......| 2 failed, 45/100 ok, 17 s left, 8 running, 45 pending
     """
     room = max(1, width - 1)  # terminals differ in when they wrap a line that is full
     first = words(status)
@@ -138,8 +138,9 @@ def draw(status: JobStatus, waited: float, width: int, style: Style) -> str:
     if len(text) > room:
         return " ".join(word.replace(" left", "") for word in first)[:room]
     lead = f"{shown_name(status)} "
-    room -= len(lead) if len(lead) + len(text) <= room else 0
-    lead = lead if room < width - 1 else ""
+    if len(lead) + len(text) > room:
+        lead = ""
+    room -= len(lead)
     for word in more_words(status):
         text = _with(text, word, room)
     for word in (rate(status), f"{duration(waited)} so far"):
@@ -165,7 +166,7 @@ def segments(status: JobStatus, size: int) -> list[int]:
     --------
     >>> from slurmapply import JobState, JobStatus
     >>> segments(JobStatus("a", JobState.RUNNING, {"ok": 5000, "error": 1, "pending": 5000}), 20)
-    [10, 1, 0, 9]
+    [9, 1, 0, 10]
     """
     counts = [
         status.counts.get(RowStatus.OK, 0),
