@@ -168,6 +168,18 @@ def test_no_row_makes_a_large_card_or_an_error(changed: dict[str, Any]) -> None:
     assert len(str(one._repr_html_())) < LIMIT
 
 
+def test_the_text_of_a_row_is_bounded_too() -> None:
+    one = report(log="b\n" * 5_000_000, traceback="a\n" * 10_000, parameters={"x": Rude()})
+    text = str(one)
+    assert repr(one) == text
+    assert len(text) < LIMIT
+    assert "... the last of 10000000 characters:" in text
+    assert "x = <Rude instance at" in text
+    ok = report(status="ok", cause="", value=[list(range(10_000))] * 1000)
+    assert "returned [[0, 1, 2," in str(ok)
+    assert len(str(ok)) < LIMIT
+
+
 def test_the_last_of_a_long_traceback_is_shown() -> None:
     said = words(page_of(report(traceback="frame\n" * 10_000 + "ValueError: the end")))
     assert "ValueError: the end" in said

@@ -61,7 +61,7 @@ background:var(--sa-line)}
 .slurmapply code,.slurmapply pre{font-family:var(--jp-code-font-family,monospace);
 font-size:.95em;color:inherit;background:none;padding:0}
 .slurmapply pre{white-space:pre;max-height:24em;overflow:auto;margin:.3em 0;
-display:flex;flex-direction:column-reverse}
+display:flex;flex-direction:column-reverse;scrollbar-color:var(--sa-wait) transparent}
 .slurmapply table{border-collapse:collapse;margin:.4em 0;color:inherit;font-size:inherit}
 .slurmapply td,.slurmapply th{border:0;padding:.1em 1em .1em 0;text-align:left;vertical-align:top;
 background:none}
