@@ -10,12 +10,15 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from slurmapply import (
     InvalidArgumentError,
+    JobState,
+    RowStatus,
     SlurmApplyError,
     SlurmJob,
     consoles,
@@ -23,6 +26,10 @@ from slurmapply import (
     slurm_apply,
     slurm_map,
 )
+from slurmapply.consoles import Consoles
+from slurmapply.disk import FolderDisk
+from slurmapply.jobfolder import Life
+from slurmapply.records import LifeView
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -308,6 +315,60 @@ def test_tasks_of_a_slurm_job_are_told_apart() -> None:
     assert "".join(job.follow_logs(task=1)) == job.logs(task=1)
     rows = [line for line in text.splitlines() if line.startswith("row")]
     assert sorted(rows) == [f"row {x}" for x in range(6)]
+
+
+class EndsMeanwhile:
+    """A follower to whom a row runs until a second look, when it has ended."""
+
+    def __init__(self) -> None:
+        life = LifeView(Life("s", 0, 0))
+        console = "run_0/console_0_0_0_aa.txt"
+        life.running = {0: {"row": 0, "attempt": 1, "console": console, "log_offset": 0}}
+        self.run = SimpleNamespace(number=0, latest=[life], lives=[life], submission=None)
+        self.outcomes = self
+        self.ended = False
+
+    def look(self, *, ask: bool) -> None:
+        assert not ask
+        self.ended = True
+
+    def last_run(self, _row: int) -> int:
+        return 0 if self.ended else -1
+
+    def row_status(self, _row: int, _state: JobState) -> RowStatus:
+        return RowStatus.OK if self.ended else RowStatus.RUNNING
+
+    def find(self, _row: int) -> Any:
+        measures = SimpleNamespace(log_offset=0, log_length=4)
+        origin = SimpleNamespace(file="run_0/outcomes_0_0_0_aa.rec")
+        frame = SimpleNamespace(measures=lambda _index: measures, origin=origin)
+        return (frame, 0) if self.ended else None
+
+
+def test_a_row_that_ends_between_two_looks_shows_nothing_of_the_next() -> None:
+    Path("run_0").mkdir()
+    Path("run_0/console_0_0_0_aa.txt").write_text("mine" + "the next row's")
+    follower: Any = EndsMeanwhile()
+    assert Consoles(FolderDisk(Path.cwd()), follower).of_row(0) == "mine"
+    follower = EndsMeanwhile()
+    states = [JobState.RUNNING] * 3
+    assert [*Consoles(FolderDisk(Path.cwd()), follower).follow_row(0, states)] == ["mine"]
+
+
+def test_a_console_that_is_cut_while_it_is_followed_goes_on_from_its_new_end() -> None:
+    console = Path("console.txt")
+    tail = consoles._Tail(FolderDisk(Path.cwd()), "console.txt", 0)
+    tail.look(None)
+    assert [*tail.take(final=False)] == []
+    console.write_text("y" * 10)
+    tail.look(None)
+    assert [*tail.take(final=False)] == ["y" * 10]
+    console.write_text("yyyy")
+    tail.look(None)
+    assert [*tail.take(final=False)] == []
+    console.write_text("yyyymore")
+    tail.look(None)
+    assert [*tail.take(final=True)] == ["more"]
 
 
 # -- bad input -----------------------------------------------------------------------------------
