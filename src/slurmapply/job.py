@@ -34,12 +34,14 @@ from slurmapply.starting import start, start_prepared
 from slurmapply.states import NOT_OK, OVER, JobState, RowStatus
 from slurmapply.statuses import EndedRows
 from slurmapply.submitting import add_run
+from slurmapply.usage import usage_of
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Mapping
 
     from slurmapply.status import JobStatus
+    from slurmapply.usage import Usage
 
 _LOG_TAIL = 4096
 _ENDED = NOT_OK | {RowStatus.OK}
@@ -588,6 +590,32 @@ class SlurmJob:
         left = removal.remove(self._folder)
         if left:
             print(f"{self.name}: {len(left)} files are still in use, in {left[0].parent}")  # noqa: T201
+
+    # -- what it used ----------------------------------------------------------------------
+
+    def usage(self) -> Usage:
+        """Compare what the job asked for with what it used so far.
+
+        It waits for nothing but the last words of tasks whose rows are done, a second at most. All
+        runs count. Slurm's accounts are asked, at most once a minute, only where the folder
+        does not say how long tasks waited or how much memory they used; they are never needed.
+
+        Returns
+        -------
+        Usage
+            ``.tasks`` and ``.rows``, tables; ``.advice``, what to ask for next time, each sentence
+            with its arithmetic. Printed, it is a summary.
+
+        Examples
+        --------
+        >>> from slurmapply import slurm_map
+        >>> job = slurm_map(abs, [-1, 2], job_name="used", backend="inline")  # doctest: +ELLIPSIS
+        used: 2 rows...
+        >>> list(job.usage().rows)
+        ['row_number', 'seconds', 'cpu_seconds', 'peak_mb', 'host', 'attempt']
+        """
+        like = self._parameters.stored()["frame"]
+        return usage_of(self._disk, self._content, self._follower, self._collector, like)
 
     # -- output as it comes ----------------------------------------------------------------
 
