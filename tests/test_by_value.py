@@ -58,9 +58,9 @@ def forget(library: ModuleType) -> None:
 @pytest.mark.parametrize("how", ["name", "module", "several"])
 def test_a_module_goes_along(how: str, library: ModuleType) -> None:
     given: dict[str, Any] = {
-        "name": ["study_lib"],
-        "module": [sys.modules["study_lib"]],
-        "package": "study_lib",
+        "name": "study_lib",
+        "module": sys.modules["study_lib"],
+        "several": ["study_lib", "study_lib.scale"],
     }
     job = slurm_map(
         library.plain, [1, 2], by_value=given[how], job_name="along", submit=False,

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pytest
 import tomlkit
 
-import slurmapply
 from slurmapply import SlurmJob, slurm_apply, slurm_map
 from slurmapply.cli.act import read_rows
 from slurmapply.cli.endings import InputError
@@ -182,7 +181,6 @@ def test_waiting_for_others(project: Path, cli: Cli) -> None:
     assert said.code == 0, said.err
 
 
-@pytest.mark.skipif(not hasattr(SlurmJob, "follow_logs"), reason="nothing is followed yet")
 def test_output_is_followed_to_its_end(project: Path, cli: Cli) -> None:
     (project / "slow.csv").write_text("x,pause\n1,3\n")
     cli("run", "fit.py:score", "slow.csv", "--name", "slow")
@@ -326,7 +324,6 @@ def test_a_report(project: Path, cli: Cli) -> None:
     assert cli("report", "one", "--overwrite").code == 0
 
 
-@pytest.mark.skipif(not hasattr(SlurmJob, "usage"), reason="no measured use yet")
 def test_usage(project: Path, cli: Cli) -> None:
     slurm_map(abs, [-1, 2], job_name="one").wait()
     assert cli("usage", "one").out.strip()
@@ -335,7 +332,6 @@ def test_usage(project: Path, cli: Cli) -> None:
     assert len(found["rows"]) == 2
 
 
-@pytest.mark.skipif("doctor" not in slurmapply.__all__, reason="no doctor yet")
 def test_the_doctor(project: Path, cli: Cli) -> None:
     said = cli("doctor", "--no-test-job", "--json")
     found = json.loads(said.out)
@@ -345,7 +341,6 @@ def test_the_doctor(project: Path, cli: Cli) -> None:
     assert len(lines) == len(found["checks"]) + 1
 
 
-@pytest.mark.skipif("get_defaults" not in slurmapply.__all__, reason="no settings shown yet")
 def test_the_defaults(project: Path, cli: Cli) -> None:
     found = json.loads(cli("config", "--json").out)
     assert found["backend"] == {"value": "local", "source": str(project / "slurmapply.toml")}

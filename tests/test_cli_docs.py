@@ -44,9 +44,7 @@ def test_the_page_has_each_verb_with_its_options() -> None:
     assert documented == {name: longest_names(verb) for name, verb in program.commands.items()}
 
 
-@pytest.mark.skipif(
-    not {"report", "follow_logs"} <= set(dir(SlurmJob)), reason="not all methods are there yet"
-)
+@pytest.mark.skipif(not hasattr(SlurmJob, "report"), reason="no reports yet")
 def test_the_page_names_methods_that_there_are() -> None:
     methods = set(re.findall(r"`job\.(\w+)\(", section("Verbs")))
     assert "status" in methods

@@ -260,7 +260,6 @@ def test_ctrl_c_ends_the_waiting_of_run_only(project: Path, screen: OnScreen) ->
     assert SlurmJob.open("slow").wait().status().ok
 
 
-@pytest.mark.skipif(not hasattr(SlurmJob, "follow_logs"), reason="nothing is followed yet")
 def test_ctrl_c_ends_the_following_only(project: Path, screen: OnScreen) -> None:
     def talk(_: int) -> None:
         print("talking", flush=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from slurmapply.advice import sentence
 from slurmapply.errors import FormatError
 from slurmapply.outcome import Failure
-from slurmapply.states import NOT_OK, OVER, JobState, RowStatus
+from slurmapply.states import FAILED, NOT_OK, OVER, JobState, RowStatus
 from slurmapply.wording import harmless
 
 if TYPE_CHECKING:
@@ -34,10 +34,21 @@ class Reasons:
         """Say what became of a row, and what to do."""
         return sentence(row, status, failure, self._leftovers.asked(row), shown=shown)
 
-    def by_cause(self, state: JobState) -> list[str]:
-        """Say for each cause how many rows there are, and tell of the first; unpickles nothing."""
+    def by_cause(self, state: JobState, *, failed_only: bool = False) -> list[str]:
+        """Say for each cause how many rows there are, and tell of the first; unpickles nothing.
+
+        Parameters
+        ----------
+        state
+            The job's.
+        failed_only
+            Leave out rows without an outcome: why they are left, Slurm may have to be asked.
+        """
         groups: dict[tuple[RowStatus, str, str], list[int]] = {}
-        for row in self._follower.outcomes.not_ok():
+        rows = self._follower.outcomes.not_ok()
+        if failed_only:
+            rows = self._follower.rows_that_are(FAILED, state)
+        for row in rows:
             status = self._status(row, state)
             if status in NOT_OK:
                 groups.setdefault((status, *self._cause(row)), []).append(row)

@@ -143,7 +143,7 @@ def show_logs(name: str | None, row: int | None, task: int | None, *, follow: bo
     In a pipe or a file it is exactly that. On a terminal, what could move the cursor or speak to
     the terminal is left out; line feeds, tabs and colours stay.
     """
-    job: Any = open_job(name)
+    job = open_job(name)
     texts = job.follow_logs(row, task) if follow else iter(_texts(job, row, task))
     try:
         _print(texts)
