@@ -129,7 +129,7 @@ def notes_on(chart: Gantt) -> list[str]:
     notes = [f"a line is {line} workers are at work" if together else "a line is a worker"]
     notes.append("a bar is as bad as the worst of its rows" if chart.merged else "a bar is a row")
     if chart.cut:
-        notes.append(f"the longest wait in the queue, {exact(chart.cut)}, is cut off on the left")
+        notes.append(f"the longest wait, {exact(chart.cut)}, is cut off on the left")
     if chart.left_out:
         notes.append(f"the first {chart.left_out} runs are left out")
     return notes

@@ -166,7 +166,7 @@ def _draw_queued(ax: Any, chart: Gantt, unit: float) -> None:
     if boxes:
         ax.add_collection(PolyCollection(
             boxes, facecolors="none", edgecolors=_ink(ax), alpha=0.3, hatch="////",
-            linewidth=0.0, label="in the queue", zorder=2,
+            linewidth=0.0, label="waiting to begin", zorder=2,
         ))  # fmt: skip
 
 

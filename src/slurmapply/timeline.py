@@ -283,6 +283,8 @@ def _waits(run: RunView, times: RunTimes, moment: Moment | None) -> Iterator[Wai
 
     A task that never began waited until the run's end; with a moment, it waits still.
     """
+    if run.submission is not None and run.submission.kind == "inline":
+        return
     until = moment.now if moment else times.end
     for task in _tasks(run):
         since = times.submitted

@@ -25,7 +25,7 @@ _WIDTH = 960
 _TOP, _BOTTOM = 6, 38
 #: Characters of a line's label, and pixels for each of them.
 _LONGEST_LABEL, _LETTER = 26, 6.6
-_TICKS = 7
+_TICKS = 10
 _HISTOGRAM_WIDTH, _HISTOGRAM_HEIGHT = 640, 200
 
 
