@@ -802,7 +802,7 @@ class SlurmJob:
                 status=self._status(state),
                 timeline=self._timeline(),
                 load_function=lambda: self._load_call().function,
-                usage=lambda: None,
+                usage=getattr(self, "usage", lambda: None),
             ),
             path,
             overwrite=overwrite,

@@ -125,7 +125,7 @@ def _content(sources: Sources) -> dict[str, Any]:
         "table": table(sources),
         "timeline": timeline_picture(sources.timeline),
         "durations": durations_picture(sources.collector.durations()),
-        "used": used(sources.usage()),
+        "used": used(sources.usage),
         "runs": runs(sources),
         "facts": facts(sources),
         "version": VERSION,

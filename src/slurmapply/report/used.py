@@ -2,13 +2,73 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from slurmapply.report.text import cut
+from slurmapply.errors import SlurmApplyError
+from slurmapply.palette import exact
+from slurmapply.report.text import cut, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MOST_TASKS = 40
+_LONGEST = 500
+#: How cells are written, by how the names of their columns end; the ending is then left out.
+_UNITS: dict[str, Callable[[float], str]] = {
+    "_seconds": exact,
+    "_share": "{:.0%}".format,
+    "_mb": "{:,.0f} MB".format,
+}
 
 
-def used(usage: Any) -> dict[str, Any]:
-    """Give the advice of a job's usage, and its tasks as a table; nothing where there is none."""
-    if usage is None:
-        return {"advice": [], "names": [], "lines": []}
-    return {"advice": [cut(str(line), 500) for line in usage.advice], "names": [], "lines": []}
+def used(usage: Callable[[], Any]) -> dict[str, Any]:
+    """Give what a job used, in sentences and as a table of its tasks.
+
+    Parameters
+    ----------
+    usage
+        ``job.usage``. Where it refuses to read the folder, its reason stands for the sentences.
+    """
+    nothing: dict[str, Any] = {"facts": [], "advice": [], "names": [], "lines": [], "left": 0}
+    try:
+        found = usage()
+    except SlurmApplyError as error:
+        return nothing | {"facts": [cut(f"not shown: {error}", _LONGEST)]}
+    if found is None:
+        return nothing
+    # What it prints: a heading, facts that are indented, and the advice in words of its own.
+    facts = [line.strip() for line in str(found).splitlines() if line.startswith("  ")]
+    facts += [f"not known: {line}" for line in found.missing]
+    return _tasks(found.tasks) | {
+        "facts": [cut(line, _LONGEST) for line in facts],
+        "advice": [cut(line, _LONGEST) for line in found.advice],
+    }
+
+
+def _tasks(frame: Any) -> dict[str, Any]:
+    """Give the table of tasks; columns in which nothing is known are left out."""
+    import narwhals as nw  # noqa: PLC0415
+
+    table = nw.from_native(frame, eager_only=True)
+    columns = {name: table[name].head(_MOST_TASKS).to_list() for name in table.columns}
+    cells = {name: [_cell(name, cell) for cell in column] for name, column in columns.items()}
+    known = {name: column for name, column in cells.items() if any(column)}
+    return {
+        "names": [_heading(name) for name in known],
+        "lines": [list(line) for line in zip(*known.values(), strict=True)],
+        "left": max(0, len(table) - _MOST_TASKS),
+    }
+
+
+def _unit(name: str) -> str:
+    return next((ending for ending in _UNITS if name.endswith(ending)), "")
+
+
+def _heading(name: str) -> str:
+    return cut(name.removesuffix(_unit(name)).replace("_", " "), 60)
+
+
+def _cell(name: str, cell: Any) -> str:
+    if cell is None or cell != cell:  # noqa: PLR0124  # NaN is what is not known, too
+        return ""
+    return _UNITS[_unit(name)](float(cell)) if _unit(name) else shown(cell, 60)
