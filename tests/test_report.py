@@ -259,6 +259,7 @@ def test_a_call_and_a_retry_are_told(shaky_job: SlurmJob) -> None:
     assert all(job_id in page.text for job_id in shaky_job.job_ids)
     assert "run 0, task 0" in page.text
     assert "run 1, task 0" in page.text
+    assert "the session itself, 1 row at a time" in page.text
     once = slurm_call(shaky, {"x": 1, "mode": "m"}, job_name="once", backend="inline")
     assert "shaky, once" in page_of(once).text
 
@@ -289,6 +290,45 @@ def test_many_rows_are_a_short_page_with_the_failed_ones_first() -> None:
     assert page.rows()[-1].startswith("20 20 ok 10 ")
     assert "200 of 60,000 rows, those that are not ok first" in page.text
     assert "301 error" in page.text or "302 error" in page.text
+
+
+class Usage:
+    """What `job.usage()` gives, as far as a report looks at it."""
+
+    advice = ('you asked for 8 GB, the largest row used 0.6 GB: ask for less (mem="1G")',)
+    missing = ("why task 3 waited",)
+    tasks = pd.DataFrame({
+        "task": [0, 1], "host": ["<b>node1", "node2"], "busy_seconds": [90.0, float("nan")],
+        "idle_share": [0.25, 0.5], "peak_mb": [612.4, None], "ended": [None, None],
+    })  # fmt: skip
+
+    def __str__(self) -> str:
+        return "shaky: 12 rows\n  queue: a task waited 3 s at most\nAdvice: none"
+
+
+def test_what_was_used_is_told_with_advice(
+    shaky_job: SlurmJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SlurmJob, "usage", lambda _: Usage(), raising=False)
+    page = page_of(shaky_job)
+    for said in (
+        "Asked for, and used",
+        'You asked for 8 GB, the largest row used 0.6 GB: ask for less (mem="1G").',
+        "Queue: a task waited 3 s at most. Not known: why task 3 waited.",
+        "task host busy idle peak 0 <b>node1 90 s 25% 612 MB 1 node2 50%",
+    ):  # fmt: skip
+        assert said in page.text, said
+
+
+def test_what_cannot_be_looked_at_is_said_and_costs_no_more(
+    shaky_job: SlurmJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(_: SlurmJob) -> NoReturn:
+        raise SlurmApplyError("the folder is not yours")
+
+    monkeypatch.setattr(SlurmJob, "usage", refuses, raising=False)
+    text = page_of(shaky_job).text
+    assert "Asked for, and used Not shown: the folder is not yours. Rows" in text
 
 
 # -- what it keeps to itself ---------------------------------------------------------------------

@@ -35,6 +35,8 @@ SHOWN = {
 }
 #: A row's record and its worker's next row are timed by different processes.
 _SLACK = 0.01
+#: No cluster has arrays of so many; a damaged number must not become so many lines.
+_MOST_TASKS = 1_000_000
 
 
 class Lane(NamedTuple):
@@ -153,7 +155,7 @@ def _host(view: LifeView) -> str:
 def _tasks(run: RunView) -> range:
     """Give the tasks that can be expected; without a Slurm one task has all rows."""
     if run.submission is not None and run.submission.kind == "slurm":
-        return range(run.asked["tasks"])
+        return range(min(run.asked["tasks"], _MOST_TASKS))
     return range(1 if run.submission or run.lives else 0)
 
 
@@ -187,13 +189,13 @@ class _Collected:
         """Add the attempts of one start of a task that have no outcome."""
         for row, record in view.running.items():
             start = record.get("start")
-            if row in moment.running and view.end is None and isinstance(start, float):
+            if row in moment.running and view.end is None and isinstance(start, (int, float)):
                 worker = jobfolder.worker_of(str(record.get("console")))
                 lane = self._number(run, view.life.task, worker)
                 self._add(lane, start, max(0.0, moment.now - start), RUNNING)
         for record in view.interrupted:
             start = record.get("start")
-            if isinstance(start, float):
+            if isinstance(start, (int, float)):
                 found = self._cut_short.setdefault((run, view.life.task), [])
                 found.append((start, float(record["seconds"])))
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from slurmapply.report.sources import Sources
     from slurmapply.runview import RunView
+    from slurmapply.schedulers.base import Submission
     from slurmapply.timeline import RunTimes
 
 _CALLS = {
@@ -62,7 +63,8 @@ def _resources(run: RunView) -> list[tuple[str, str]]:
         where = "the session itself" if kind == "inline" else "one machine, without a Slurm"
         started = (view.started for view in run.lives if view.started)
         workers = next((start.get("workers", 1) for start in started), None)
-        return [("ran in", where + f", {workers} rows at a time" * (workers is not None))]
+        at_a_time = f", {counted(workers)} at a time" if workers else ""
+        return [("ran in", f"{where}{at_a_time}")]
     fewer = f", of which {tasks} had rows" * (tasks < resources["nodes"])
     return [
         ("nodes", f"{resources['nodes']}{fewer}"),
@@ -78,7 +80,7 @@ def _plain(default: Any) -> Any:
 
 
 def _parameters(sources: Sources) -> str:
-    names = [name for name in sources.parameters.column_names() if name != ITEM]
+    names = [cut(name, 60) for name in sources.parameters.column_names() if name != ITEM]
     more = len(names) - _MOST_NAMES
     said = ", ".join(names[:_MOST_NAMES])
     return f"{said} and {more} more" if more > 0 else said
@@ -97,7 +99,7 @@ def _run(sources: Sources, times: RunTimes) -> dict[str, str]:
     view = sources.follower.view_run(number)
     return {
         "run": str(number),
-        "submission": cut(f"{submission.kind} {submission.job_id}", 80) if submission else "",
+        "submission": cut(_submission(submission), 80) if submission else "",
         "submitted": at(times.submitted) or ("by hand" if submission else "not submitted"),
         "rows": counted(len(view.rows)),
         "tasks": str(view.asked["tasks"]),
@@ -105,6 +107,11 @@ def _run(sources: Sources, times: RunTimes) -> dict[str, str]:
         "worked": exact(times.end - times.zero) if times.started else "",
         "changed": _changed(sources, number),
     }
+
+
+def _submission(submission: Submission) -> str:
+    kind, job_id = submission.kind, submission.job_id
+    return job_id if job_id.startswith(kind) else f"{kind.capitalize()} job {job_id}"
 
 
 def _changed(sources: Sources, number: int) -> str:

@@ -71,7 +71,7 @@ def _cause(sources: Sources, status: RowStatus, cause: str, rows: Sequence[int])
         "cause": cut(cause, 200),
         "rows": len(rows),
         "examples": _numbers(rows),
-        "sentence": cut(told, 2000),
+        "sentence": cut(told, 600),
         "first": rows[0],
         "traceback": cut(failure.traceback, LONGEST_TEXT),
         "printed": cut(printed[-_TAIL:].strip(), _TAIL + 1),

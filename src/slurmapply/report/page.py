@@ -13,7 +13,7 @@ from slurmapply.errors import InvalidArgumentError, SlurmApplyError
 from slurmapply.report.asked import asked_for, facts, runs, source_of
 from slurmapply.report.outcomes import causes, outcome_bar, table
 from slurmapply.report.svg import durations_picture, timeline_picture
-from slurmapply.report.text import at, cut
+from slurmapply.report.text import at, cut, sentence
 from slurmapply.report.used import used
 from slurmapply.states import OVER
 from slurmapply.version import VERSION
@@ -109,6 +109,7 @@ def render(sources: Sources) -> str:
 def _content(sources: Sources) -> dict[str, Any]:
     status = sources.status
     found, more_causes = causes(sources)
+    picture = timeline_picture(sources.timeline)
     return {
         "name": cut(sources.job["name"], 200),
         "state": str(sources.state),
@@ -123,7 +124,7 @@ def _content(sources: Sources) -> dict[str, Any]:
         "causes": found,
         "more_causes": more_causes,
         "table": table(sources),
-        "timeline": timeline_picture(sources.timeline),
+        "timeline": picture | {"notes": [sentence(note) for note in picture["notes"]]},
         "durations": durations_picture(sources.collector.durations()),
         "used": used(sources.usage),
         "runs": runs(sources),

@@ -57,3 +57,16 @@ def at(seconds: float | None) -> str:
     if seconds is None:
         return ""
     return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(seconds)).strip()
+
+
+def sentence(text: str) -> str:
+    """Write a text as a sentence.
+
+    Examples
+    --------
+    >>> sentence("ask for less"), sentence("Why? (no reason)")
+    ('Ask for less.', 'Why? (no reason).')
+    """
+    text = text.strip()
+    end = "" if text.endswith((".", "!", "?", "...")) else "."
+    return f"{text[:1].upper()}{text[1:]}{end}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from slurmapply.errors import SlurmApplyError
 from slurmapply.palette import exact
-from slurmapply.report.text import cut, shown
+from slurmapply.report.text import cut, sentence, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,15 +33,15 @@ def used(usage: Callable[[], Any]) -> dict[str, Any]:
     try:
         found = usage()
     except SlurmApplyError as error:
-        return nothing | {"facts": [cut(f"not shown: {error}", _LONGEST)]}
+        return nothing | {"facts": [sentence(cut(f"not shown: {error}", _LONGEST))]}
     if found is None:
         return nothing
     # What it prints: a heading, facts that are indented, and the advice in words of its own.
     facts = [line.strip() for line in str(found).splitlines() if line.startswith("  ")]
     facts += [f"not known: {line}" for line in found.missing]
     return _tasks(found.tasks) | {
-        "facts": [cut(line, _LONGEST) for line in facts],
-        "advice": [cut(line, _LONGEST) for line in found.advice],
+        "facts": [sentence(cut(line, _LONGEST)) for line in facts],
+        "advice": [sentence(cut(line, _LONGEST)) for line in found.advice],
     }
 
 
