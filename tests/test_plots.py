@@ -136,7 +136,7 @@ def test_a_job_in_the_queue_only_waits() -> None:
     line = timeline([run_of(0, 2, [])], [], {0: T}, at(T + 30, alive=True))
     chart = gantt(line, most_lines=9, bins=10)
     assert [(wait.begin, wait.end) for wait in line.waits] == [(0.0, 30.0)] * 2
-    assert (chart.left, chart.right) == (0.0, 30.0)
+    assert (chart.left, chart.right, chart.since) == (0.0, 30.0, "since it was submitted")
     assert len(chart.lines) == 2
 
 
@@ -287,6 +287,14 @@ def test_a_long_wait_does_not_hide_what_ran() -> None:
     assert (round(chart.left), round(chart.right)) == (-21, 60)
     assert chart.cut == 36_000
     assert "the longest wait, 10 h, is cut off on the left" in notes_on(chart)
+
+
+def test_a_wait_no_longer_than_the_work_is_shown_whole() -> None:
+    frames: Any = [Attempts((0, 0, 0), [T + 50], 60.0)]
+    line = timeline([run_of(0, 1, [life(0, 0, T + 50)])], frames, {0: T}, at())
+    chart = gantt(line, most_lines=9, bins=100)
+    assert (chart.left, chart.right, chart.cut) == (-50.0, 60.0, 0.0)
+    assert chart.since == "since the first task began"
 
 
 def test_times_that_make_no_sense_cost_no_memory() -> None:

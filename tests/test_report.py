@@ -271,6 +271,8 @@ def test_a_killed_row_has_its_cause_and_its_way_on() -> None:
         return item
 
     page = page_of(slurm_map(dies, range(5), backend="local").wait())
+    assert "Traceback of row 2" in page.text
+    assert "printed last" not in page.text  # which was that traceback
     assert re.search(r"SIGSEGV 1 row: 2 row 2 crashed.*job.retry\(rows=\"crashed\"\)", page.text)
     assert "s-crashed" in page.source
 

@@ -18,11 +18,11 @@ from slurmapply.timeline import RUNNING, SHOWN
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from slurmapply.timeline import Bars, Lane, Timeline
+    from slurmapply.timeline import Bars, Lane, RunTimes, Timeline
 
 #: Up to so many attempts each has its own piece, as long as each worker has its own line.
 _MOST_SINGLE = 2500
-#: The queue takes at most this part of the time at work beside it, or nothing else could be seen.
+#: Where more was waited than worked, the waiting takes this part of the time at work beside it.
 _WAIT_SHARE = 0.35
 #: Height of a line that stands for several workers: so many steps, of which the least is seen.
 _STEPS = 8
@@ -74,8 +74,8 @@ class Gantt:
     ----------
     lines, pieces, queued
         From top to bottom; on them; behind them.
-    left, right
-        The part of the time axis that is shown, in seconds.
+    left, right, since
+        The part of the time axis that is shown, in seconds, and since what they are.
     cut
         Longest time in the queue, in seconds, where the axis does not show all of it; else 0.
     merged
@@ -89,6 +89,7 @@ class Gantt:
     queued: Sequence[Queued]
     left: float
     right: float
+    since: str
     cut: float
     merged: bool
     left_out: int
@@ -118,7 +119,16 @@ def gantt(timeline: Timeline, *, most_lines: int, bins: int) -> Gantt:
         pieces = _singly(bars, on_line, (right - left) / bins)
     else:
         pieces = _binned(bars, on_line, lines, (left, right), bins)
-    return Gantt(lines, pieces, queued, left, right, cut, not single, left_out)
+    since = _since([run for run in timeline.runs if run.number in shown])
+    return Gantt(lines, pieces, queued, left, right, since, cut, not single, left_out)
+
+
+def _since(runs: Sequence[RunTimes]) -> str:
+    """Say what time is counted from."""
+    if not any(run.started for run in runs):
+        return "since it was submitted"
+    whose = "each run's" if len(runs) > 1 else "the"
+    return f"since {whose} first task began"
 
 
 def notes_on(chart: Gantt) -> list[str]:
@@ -194,7 +204,7 @@ def _window(bars: Bars, queued: Sequence[Queued]) -> tuple[float, float, float]:
     first = min([0.0, *(wait.begin for wait in queued)])
     if right <= 0:
         return (first, 0.0, 0.0) if first < 0 else (0.0, 1.0, 0.0)
-    left = max(first, -_WAIT_SHARE * right)
+    left = first if -first <= right else -_WAIT_SHARE * right
     return left, right, -first if left > first else 0.0
 
 

@@ -50,8 +50,7 @@ def plot_timeline(timeline: Timeline, title: str, ax: Any = None) -> Any:
     _draw_pieces(ax, chart, unit)
     ax.set_xlim(chart.left / unit, (chart.right + 0.01 * (chart.right - chart.left)) / unit)
     ax.set_ylim(len(chart.lines) - 0.4, -0.6)
-    each = "each run's" if len({line.run for line in chart.lines}) > 1 else "the"
-    axis = f"time since {each} first task began ({name})"
+    axis = f"time {chart.since} ({name})"
     ax.set_xlabel(f"{axis}\n{'; '.join(notes_on(chart))}")
     labels = task_labels(chart.lines, timeline.hosts)
     ax.set_yticks([place for place, _ in labels], [text for _, text in labels])

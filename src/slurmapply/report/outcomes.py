@@ -65,7 +65,9 @@ def causes(sources: Sources) -> tuple[list[dict[str, Any]], int]:
 
 def _cause(sources: Sources, status: RowStatus, cause: str, rows: Sequence[int]) -> dict[str, Any]:
     told, failure = sources.collector.told(rows[0], sources.state)
-    printed = sources.consoles.of_row(rows[0])
+    printed = sources.consoles.of_row(rows[0])[-_TAIL:].strip()
+    if printed and printed in failure.traceback:
+        printed = ""  # a crash prints its traceback
     return {
         "status": str(status),
         "cause": cut(cause, 200),
@@ -74,7 +76,7 @@ def _cause(sources: Sources, status: RowStatus, cause: str, rows: Sequence[int])
         "sentence": cut(told, 600),
         "first": rows[0],
         "traceback": cut(failure.traceback, LONGEST_TEXT),
-        "printed": cut(printed[-_TAIL:].strip(), _TAIL + 1),
+        "printed": cut(printed, _TAIL),
     }
 
 

@@ -80,11 +80,10 @@ class _Canvas:
             yield f'<path class="grid" d="M{x:.1f} {_TOP}V{self._bottom + 4:.1f}"/>'
             y = self._bottom + 17
             yield f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="middle">{tick:g}</text>'
-        each = "each run's" if len({line.run for line in self._chart.lines}) > 1 else "the"
         x, y = (self._left + _WIDTH - 12) / 2, self._bottom + 34
         yield (
             f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="middle">'
-            f"time since {each} first task began ({name})</text>"
+            f"time {self._chart.since} ({name})</text>"
         )
 
     def labels(self) -> Iterator[str]:
