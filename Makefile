@@ -40,7 +40,7 @@ lint: $(VENV)/.dev ## run ruff and mypy
 	$(BIN)/mypy || status=1; \
 	exit $$status
 
-bench: $(VENV)-bench/.stamp ## measure against the peers, 25 minutes; writes docs/benchmarks.md
+bench: $(VENV)-bench/.stamp ## measure against the peers, half an hour; writes docs/benchmarks.md
 	@$(PYTHON) -m tests.slurm_cluster install
 	$(VENV)-bench/bin/python -m benchmarks $(BENCH_OPTIONS)
 

@@ -21,12 +21,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.case import COST
 from benchmarks.contestants import HOW_TO_INSTALL, PEERS, versions
 from benchmarks.figures import Figures
 from benchmarks.lines import LINES, toy
 from benchmarks.page import filled, headline
-from benchmarks.peers.slurmapply_ import has_cost
 from benchmarks.running import Arena
 from tests.slurm_cluster import Cluster
 
@@ -106,8 +104,6 @@ def run(asked: argparse.Namespace) -> None:
 def chosen(cases: list[Case], asked: argparse.Namespace, missing: list[str]) -> list[Case]:
     """Leave out what is not installed or was not asked for."""
     left = [case for case in cases if case.peer not in missing]
-    if not has_cost():
-        left = [case for case in left if case.style != COST]
     if asked.peers is not None:
         left = [case for case in left if case.peer in asked.peers or case.peer not in PEERS]
     if asked.repeat is not None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 #: Styles in which a peer is used.
 ROW, CHUNKS, BLOCK, PLAIN, COST = "a task per row", "by hand", "block", "", "cost="
+SCATTERED = f"{CHUNKS}, scattered"
 
 
 @dataclass(frozen=True)

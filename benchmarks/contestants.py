@@ -15,6 +15,7 @@ POOLS = {
     "dask-jobqueue": "dask_:pool",
     "Parsl": "parsl_:pool",
     "local pool": "local_:pool",
+    "pool of fresh processes": "local_:fresh_pool",
     "loop": "local_:loop",
     "sbatch": "local_:sbatch",
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from benchmarks.case import BLOCK, CHUNKS, COST, PLAIN, ROW, Case
+from benchmarks.case import BLOCK, CHUNKS, COST, PLAIN, ROW, SCATTERED, Case
+from benchmarks.work import ARRAY_BYTES, UNEVEN_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
 OURS = "slurmapply"
 FLOOR = "sbatch"
 POOL = "local pool"
+FRESH_POOL = "pool of fresh processes"
 FUTURES = ("submitit", "executorlib", "clusterfutures", "dask-jobqueue", "Parsl")
-SIZES = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
-#: Of the array that all calls read.
-ARRAY_BYTES = 500_000_000
-#: What the sleeping rows take at best.
-UNEVEN_SECONDS = 6.0
+SIZES: tuple[int, ...] = (1, 100, 10_000, 100_000, 1_000_000)
+#: From which on chunks cut by hand differ in more than how they start.
+MANY = SIZES[2]
+#: Of the tasks whose files are counted, where each row is one.
+FILES_ROWS = 20
 #: Seconds of patience with those who copy it for every worker.
 _LONG = 300.0
 #: Styles of reading the array, and of waiting.
@@ -53,6 +55,9 @@ class Measure:
     digits: int = 2
 
 
+_SECONDS = Measure("seconds", "seconds")
+
+
 @dataclass(frozen=True)
 class Line:
     """A line of the table.
@@ -66,7 +71,7 @@ class Line:
     goals
         What we want to reach, from the figures.
     measures
-        Columns beside the seconds.
+        Its columns; contestants are compared by the last.
     at_once
         Whether all may be measured at the same time, since they only wait.
     """
@@ -74,24 +79,23 @@ class Line:
     title: str
     cases: Callable[[], list[Case]]
     goals: Callable[[Figures], list[Goal]]
-    measures: tuple[Measure, ...] = (Measure("seconds", "seconds"),)
+    measures: tuple[Measure, ...] = (_SECONDS,)
     at_once: bool = False
 
     @property
     def main(self) -> Measure:
         """Give the measure that contestants are compared by."""
-        named = {measure.name: measure for measure in reversed(self.measures)}
-        return named.get("seconds", self.measures[0])
+        return self.measures[-1]
 
 
 # -- one call --------------------------------------------------------------------------------------
 
 
 def _one_call() -> list[Case]:
-    rounds = {"Parsl": 5}
+    rounds = {OURS: 10, FLOOR: 10, "dask-jobqueue": 3, "Parsl": 2}
     styles = {FLOOR: PLAIN, OURS: PLAIN, "rslurm": PLAIN, **dict.fromkeys(FUTURES, ROW)}
     return [
-        Case("one call", peer, style, "add", 1, nodes=1, workers=1, rounds=rounds.get(peer, 10))
+        Case("one call", peer, style, "add", 1, nodes=1, workers=1, rounds=rounds.get(peer, 5))
         for peer, style in styles.items()
     ]
 
@@ -110,27 +114,27 @@ def _one_call_goals(figures: Figures) -> list[Goal]:
 
 
 def _rows() -> list[Case]:
-    by_hand = [(peer, CHUNKS, (1, 100, *SIZES[4:])) for peer in FUTURES]
-    by_row = [(peer, ROW, (10, 100)) for peer in FUTURES[:3]]
-    by_row += [(peer, ROW, (100, 10_000)) for peer in FUTURES[3:]]
-    others = [(OURS, PLAIN, SIZES), ("rslurm", PLAIN, SIZES[::2] + SIZES[5:6])]
-    pool = [(POOL, CHUNKS, SIZES[::2])]
+    sizes = {(peer, CHUNKS): SIZES for peer in FUTURES}
+    sizes |= {(peer, ROW): SIZES[1:2] for peer in FUTURES[:3]}
+    sizes |= {(peer, ROW): SIZES[1:3] for peer in FUTURES[3:]}
+    sizes |= {(OURS, PLAIN): SIZES, ("rslurm", PLAIN): SIZES, (POOL, CHUNKS): SIZES[::2]}
     return [
         Case("rows", peer, style, "add", rows, rounds=_rounds(peer, style, rows))
-        for peer, style, sizes in by_hand + by_row + others + pool
-        for rows in sizes
+        for (peer, style), several in sizes.items()
+        for rows in several
     ]
 
 
 def _rounds(peer: str, style: str, rows: int) -> int:
-    if style == ROW or rows < SIZES[4]:
-        return 3 if peer == OURS else 1
-    return 2 if peer in {"Parsl", "dask-jobqueue"} else 3
+    if peer in {OURS, POOL}:
+        return 5
+    quick = style == CHUNKS and peer in FUTURES[:3]
+    return 2 if quick and rows >= MANY else 1
 
 
 def _rows_goals(figures: Figures) -> list[Goal]:
     goals = []
-    for rows in SIZES[4:6]:
+    for rows in SIZES[2:4]:
         chunked = figures.fastest("rows", rows, style=CHUNKS, apart_from=(POOL,))
         ours = figures.median("rows", OURS, rows)
         goals.append(Goal(f"{rows:,} rows: at most the fastest by hand", ours, chunked))
@@ -151,9 +155,9 @@ def _rows_goals(figures: Figures) -> list[Goal]:
 
 
 def _uneven() -> list[Case]:
-    styles = [(OURS, PLAIN, 5), (OURS, COST, 5), (POOL, ROW, 2), ("rslurm", PLAIN, 1)]
-    styles += [("rslurm", "unscheduled", 2), *((peer, ROW, 2) for peer in FUTURES)]
-    styles += [(peer, CHUNKS, 2) for peer in FUTURES[:3]]
+    styles = [(OURS, PLAIN, 5), (OURS, COST, 5), (POOL, ROW, 5), ("rslurm", "unscheduled", 1)]
+    styles += [(peer, ROW, 1) for peer in FUTURES]
+    styles += [(peer, CHUNKS, 1) for peer in FUTURES[:3]]
     return [
         Case("uneven", peer, style, "uneven", 200, workers=8, rounds=rounds)
         for peer, style, rounds in styles
@@ -173,13 +177,14 @@ def _uneven_goals(figures: Figures) -> list[Goal]:
 
 
 def _boosting() -> list[Case]:
-    styles = [("loop", ROW), (POOL, ROW), (OURS, PLAIN)]
+    often = {OURS, POOL, FRESH_POOL}
+    styles = [("loop", ROW), (POOL, ROW), (FRESH_POOL, ROW), (OURS, PLAIN)]
     styles += [(peer, ROW) for peer in FUTURES]
     styles += [(peer, CHUNKS) for peer in FUTURES[:3]]
     return [
         Case(
             "boosting", peer, style, "boosting", 9,
-            nodes=1, workers=2, rounds=5 if peer in {OURS, POOL} else 2,
+            nodes=1, workers=2, rounds=5 if peer in often else 1,
         )
         for peer, style in styles
     ]  # fmt: skip
@@ -188,20 +193,26 @@ def _boosting() -> list[Case]:
 def _boosting_goals(figures: Figures) -> list[Goal]:
     ours = figures.median("boosting", OURS, 9)
     pool = figures.median("boosting", f"{POOL}, {ROW}", 9)
-    return [Goal("at most the local pool + 0.9 s", ours, _plus(0.9, pool))]
+    fresh = figures.median("boosting", f"{FRESH_POOL}, {ROW}", 9)
+    return [
+        Goal("at most the local pool + 0.9 s", ours, _plus(0.9, pool)),
+        Goal("at most the pool of fresh processes + 0.9 s", ours, _plus(0.9, fresh)),
+    ]
 
 
 # -- a large array ---------------------------------------------------------------------------------
 
 
 def _array() -> list[Case]:
-    ours = Case("array", OURS, PLAIN, "array", 64, workers=4, memory=950, timeout=_LONG, rounds=3)
+    ours = Case("array", OURS, PLAIN, "array", 64, workers=4, memory=950, timeout=_LONG, rounds=5)
     slow = replace(ours, rounds=1, watched=True)
+    # More than the array, and less: its pages are then read again and again.
+    little = [replace(ours, style=f"mem={4 * each}M", memory=each, rounds=1) for each in (150, 50)]
     # As many at once as have memory for the array and what unpickles it: with 950 MB dask's workers
     # were killed.
     plain = [
         replace(slow, peer="submitit", style=CHUNKS, memory=1900),
-        replace(slow, peer="dask-jobqueue", style=CHUNKS, workers=2, memory=1900),
+        replace(slow, peer="dask-jobqueue", style=SCATTERED, workers=2, memory=1900),
         replace(slow, peer="rslurm"),
     ]
     by_file = [
@@ -210,10 +221,10 @@ def _array() -> list[Case]:
     ]
     held = [
         replace(case, style=f"{case.style}, {HELD}".lstrip(", "), work=f"{case.work}, held",
-                rounds=2, watched=True)
+                rounds=5 if case is ours else 1, watched=True)
         for case in (ours, *by_file)
     ]  # fmt: skip
-    return [ours, *held, *plain, *(replace(case, rounds=2) for case in by_file)]
+    return [ours, *held, *little, *plain, *(replace(case, rounds=1) for case in by_file)]
 
 
 def _array_goals(figures: Figures) -> list[Goal]:
@@ -234,7 +245,7 @@ def _array_goals(figures: Figures) -> list[Goal]:
 def _files() -> list[Case]:
     cases = [Case("files", OURS, PLAIN, "add", 10_000, rounds=1)]
     cases += [Case("files", "rslurm", PLAIN, "add", 10_000, rounds=1)]
-    return cases + [Case("files", peer, ROW, "add", 100, rounds=1) for peer in FUTURES[:3]]
+    return cases + [Case("files", peer, ROW, "add", FILES_ROWS, rounds=1) for peer in FUTURES[:3]]
 
 
 def _files_goals(figures: Figures) -> list[Goal]:
@@ -287,7 +298,6 @@ def _plus(more: float, value: float | None) -> float | None:
     return None if value is None else more + value
 
 
-_SECONDS = Measure("seconds", "seconds")
 LINES: dict[str, Line] = {
     "one call": Line("One call, from submission to result", _one_call, _one_call_goals),
     "rows": Line("Rows that do nothing", _rows, _rows_goals),
@@ -295,7 +305,7 @@ LINES: dict[str, Line] = {
         "200 very uneven rows",
         _uneven,
         _uneven_goals,
-        (_SECONDS, Measure("seconds", "times 6 s", UNEVEN_SECONDS)),
+        (Measure("seconds", "times 6 s", UNEVEN_SECONDS), _SECONDS),
     ),
     "boosting": Line("Tuning a model", _boosting, _boosting_goals),
     "array": Line(
@@ -303,9 +313,9 @@ LINES: dict[str, Line] = {
         _array,
         _array_goals,
         (
-            _SECONDS,
             Measure("disk_bytes", "MB on disk", 1e6, 0),
             Measure("workers_bytes", "MB of memory", 1e6, 0),
+            _SECONDS,
         ),
     ),
     "files": Line("Files left", _files, _files_goals, (Measure("files", "files", digits=0),)),

@@ -16,14 +16,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from benchmarks.case import CHUNKS, Case, place_of
 from benchmarks.contestants import POOLS
 from benchmarks.work import WORKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pandas as pd
 
     from benchmarks.case import Map, Place
     from benchmarks.work import Work
@@ -139,6 +139,8 @@ def measure(case: Case, place: Place) -> dict[str, Any]:
 
 def prepare(case: Case) -> tuple[Work, pd.DataFrame]:
     """Make the work and its table of parameters."""
+    import pandas as pd  # noqa: PLC0415 - a pool's fresh processes import this module without need
+
     work = WORKS[case.work](case.rows, toy=case.toy)
     as_in_a_notebook(work)
     return work, pd.DataFrame(work.columns)

@@ -51,7 +51,6 @@ KINDS = {
     "remove": ("unlink", "unlinkat"),
     "sync": ("fsync",),
     "look": ("stat", "newfstatat", "statx", "lstat", "readlink"),
-    "write": ("write",),
 }
 #: The working folder, which is the job's at first, before a path that is not in it.
 _AWAY = re.compile(r'AT_FDCWD<[^>]*>(?=, "/)')

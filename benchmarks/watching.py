@@ -6,22 +6,27 @@ import contextlib
 import os
 import shlex
 import shutil
+import signal
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 #: Slurm's commands that ask it something or tell it something.
 COMMANDS = ("sbatch", "squeue", "sacct", "scontrol", "sinfo", "scancel")
 _SAMPLE_EVERY = 0.25
+#: A look, for which the processes are stopped, is followed by so many times its length without one.
+_REST = 9.0
 
 
 class Watch:
     """Samples, until it is left, the memory of all of Slurm's jobs together, and a folder's size.
 
-    Memory is the proportional set size: a page that several processes share counts once.
+    Memory is the proportional set size: a page that several processes share counts once. They are
+    stopped meanwhile, or a page that one begins to share after it was counted would count twice.
 
     Parameters
     ----------
@@ -48,10 +53,12 @@ class Watch:
         self._thread.join()
 
     def _sample(self) -> None:
-        while not self._ended.wait(_SAMPLE_EVERY):
-            used = sum(pss_bytes(process) for process in self._processes())
-            self.workers_bytes = max(self.workers_bytes, used)
+        pause = _SAMPLE_EVERY
+        while not self._ended.wait(pause):
+            begin = time.monotonic()
+            self.workers_bytes = max(self.workers_bytes, _bytes_at_rest([*self._processes()]))
             self.disk_bytes = max(self.disk_bytes, size_of(self._folder)[1])
+            pause = max(_SAMPLE_EVERY, _REST * (time.monotonic() - begin))
 
     def _processes(self) -> Iterator[Path]:
         for process in Path("/proc").glob("[0-9]*"):
@@ -59,6 +66,21 @@ class Watch:
                 environment = (process / "environ").read_bytes()
                 if b"SLURM_JOB_ID=" in environment and self._mark in environment:
                     yield process
+
+
+def _bytes_at_rest(processes: Sequence[Path]) -> int:
+    try:
+        for process in processes:
+            _send(process, signal.SIGSTOP)
+        return sum(pss_bytes(process) for process in processes)
+    finally:
+        for process in processes:
+            _send(process, signal.SIGCONT)
+
+
+def _send(process: Path, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(process.name), number)
 
 
 def pss_bytes(process: Path) -> int:

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 #: Of the sleeping rows: in this order a pool of 32 that takes one after another needs 1.34 times
 #: what is possible.
 _UNEVEN_SEED = 15
-_LONGEST = 6.0
-_ARRAY_BYTES = 500_000_000
+#: What the sleeping rows take at best: the longest of them.
+UNEVEN_SECONDS = 6.0
+#: Of the array that all calls read.
+ARRAY_BYTES = 500_000_000
 _WAIT_SECONDS, _FLOW_SECONDS = 75.0, 0.25
 _EXAMPLE = Path(__file__).parents[1] / "examples" / "tune_boosting.py"
 
@@ -80,9 +82,9 @@ def _sleep(number: int, seconds: float) -> int:
 def uneven_seconds(rows: int, workers: int) -> list[float]:
     """Give very uneven lengths, of which the sum over workers or the longest is six seconds."""
     chance = random.Random(_UNEVEN_SEED)  # noqa: S311 - no secret
-    drawn = [min(_LONGEST, chance.lognormvariate(math.log(0.3), 1.2)) for _ in range(rows)]
+    drawn = [min(UNEVEN_SECONDS, chance.lognormvariate(math.log(0.3), 1.2)) for _ in range(rows)]
     bound = max(sum(drawn) / workers, *drawn)
-    return [seconds * _LONGEST / bound for seconds in drawn]
+    return [seconds * UNEVEN_SECONDS / bound for seconds in drawn]
 
 
 def uneven(rows: int, *, toy: bool) -> Work:
@@ -133,7 +135,7 @@ def array(rows: int, *, toy: bool, hold: float = 0.0) -> Work:
     """Read all of a large array in each call."""
     import numpy as np  # noqa: PLC0415 - no other work needs it
 
-    data = np.arange((_ARRAY_BYTES // 500 if toy else _ARRAY_BYTES) // 8, dtype=float)
+    data = np.arange((ARRAY_BYTES // 500 if toy else ARRAY_BYTES) // 8, dtype=float)
     wanted = [float(data.sum()) + number for number in range(rows)]
     return Work(
         _read,

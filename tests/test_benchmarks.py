@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import mmap
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from benchmarks import lines, page, watching
-from benchmarks.case import CHUNKS, Case
+from benchmarks.__main__ import chosen, merged
+from benchmarks.case import CHUNKS, Case, Place
 from benchmarks.contestants import PEERS, POOLS
 from benchmarks.figures import Figures
 from benchmarks.measurement import cut
+from benchmarks.peers import local_
 from benchmarks.work import WORKS, uneven_seconds
 
 if TYPE_CHECKING:
     from tests.slurm_cluster import Cluster
 
 ROOT = Path(__file__).parents[1]
+FLOORS = {"sbatch", "loop", lines.POOL, lines.FRESH_POOL}
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
@@ -122,7 +128,8 @@ def test_every_contestant_of_every_line_is_known() -> None:
             assert case.memory * (1 if job_each else case.workers) <= 4000
             assert Case.from_json(case.to_json()) == case
         assert {case.peer for case in lines.toy(cases)} == {case.peer for case in cases}
-    assert {*PEERS} == {*POOLS, "rslurm"} - {"sbatch", "loop", "local pool"}
+    assert {*PEERS} == {*POOLS, "rslurm"} - FLOORS
+    assert {*POOLS} >= FLOORS
 
 
 def test_lines_that_do_not_exist_are_refused() -> None:
@@ -169,6 +176,126 @@ def test_medians_and_goals_follow_from_the_measurements() -> None:
     assert [goal.met for goal in lines.LINES["one call"].goals(Figures([]))] == [None, None]
 
 
+@pytest.mark.parametrize("good", [True, False])
+def test_every_goal_is_met_by_the_quick_and_missed_by_the_slow(good: bool) -> None:  # noqa: FBT001
+    little, much = 1e-3, 1e9
+    ours, others = (little, much) if good else (much, little)
+    names = ("seconds", "session_bytes", "workers_bytes", "disk_bytes", "files", "calls")
+    found = [
+        {**measured(case.line, case.contestant, case.rows, third_party=0 if good else 1, claims=0),
+         **dict.fromkeys(names, ours if case.peer == lines.OURS else others)}
+        for line in lines.LINES.values() for case in line.cases()
+    ]  # fmt: skip
+    for each in found:
+        if good and each["style"] == lines.FLOWING:
+            each["calls"] = 0
+    for name, line in lines.LINES.items():
+        for goal in line.goals(Figures(found)):
+            assert goal.met is good, f"{name}: {goal.text}"
+
+
+def test_tuning_is_compared_with_both_pools() -> None:
+    figures = Figures(
+        [
+            measured("boosting", "slurmapply", 9, seconds=7.0),
+            measured("boosting", "local pool, a task per row", 9, seconds=5.0),
+            measured("boosting", "pool of fresh processes, a task per row", 9, seconds=6.5),
+        ]
+    )
+    forked, fresh = lines.LINES["boosting"].goals(figures)
+    assert [forked.value, forked.limit, forked.met] == [7.0, pytest.approx(5.9), False]
+    assert [fresh.value, fresh.limit, fresh.met] == [7.0, pytest.approx(7.4), True]
+    assert "fresh" in fresh.text
+
+
+def test_a_goal_is_met_when_it_is_just_reached() -> None:
+    assert lines.Goal("", 1.0, 1.0).met is True
+    assert lines.Goal("", 1.01, 1.0).met is False
+    table = page.goals_table(FIGURES)
+    assert "| at most 0.6 times the fastest peer | 0.60 | 0.66 | yes |" in table
+    missed = page.goals_table(
+        Figures([*FIGURES.measurements, *3 * [measured("one call", "slurmapply", 1, seconds=2)]])
+    )
+    assert "| at most 0.6 times the fastest peer | 1.45 | 0.66 | **no** |" in missed
+    assert "| Files left | at most 6 + 3 for each worker + claims | - | - | not measured |" in table
+    (said,) = (line for line in page.headline(FIGURES) if "fastest peer" in line)
+    assert said.startswith("+ One call")
+    assert said.endswith(": 0.60 (at most 0.66)")
+
+
+def test_the_middle_of_an_even_number_is_between_two() -> None:
+    figures = Figures([measured("rows", "slurmapply", 1, seconds=each) for each in (4, 1, 9, 2)])
+    assert figures.median("rows", "slurmapply", 1) == 3
+    assert figures.values("rows", "slurmapply", 1) == [4, 1, 9, 2]
+
+
+def test_whoever_is_given_fewest_rows_comes_last_and_memory_is_of_the_most_rows() -> None:
+    figures = Figures(
+        [
+            measured("rows", "submitit, a task per row", 100, seconds=1.0, session_bytes=7),
+            measured("rows", "rslurm", 1000, seconds=20.0, session_bytes=410_000),
+            measured("rows", "slurmapply", 1000, seconds=30.0, session_bytes=68_000),
+            measured("rows", "slurmapply", 100, seconds=2.0, session_bytes=9_000),
+        ]
+    )
+    assert page.rows_table(figures).splitlines() == [
+        "| seconds | 100 | 1,000 |",
+        "| --- | ---: | ---: |",
+        "| slurmapply | 2.00 | 30 |",
+        "| rslurm | - | 20 |",
+        "| submitit, a task per row | 1.00 | - |",
+    ]
+    assert page.memory_table(figures).splitlines()[2:] == [
+        "| slurmapply | 0 | 68 |",
+        "| rslurm | 0 | 410 |",
+    ]
+
+
+def test_peers_are_repeated_as_asked_and_we_no_less_often_than_by_default() -> None:
+    cases = [
+        Case("rows", "submitit", CHUNKS, "add", 1, rounds=2),
+        Case("rows", "slurmapply", "", "add", 1, rounds=5),
+        Case("rows", "Parsl", CHUNKS, "add", 1, rounds=1),
+    ]
+    asked = argparse.Namespace(peers=["submitit"], repeat=4, toy=False)
+    left = chosen(cases, asked, missing=[])
+    assert {case.peer: case.rounds for case in left} == {"submitit": 4, "slurmapply": 5}
+    asked = argparse.Namespace(peers=None, repeat=None, toy=False)
+    left = chosen(cases, asked, missing=["Parsl"])
+    assert {case.peer: case.rounds for case in left} == {"submitit": 2, "slurmapply": 5}
+
+
+def test_lines_that_are_measured_again_replace_what_was_there() -> None:
+    old, other = measured("rows", "rslurm", 1), measured("files", "rslurm", 1)
+    new = measured("rows", "slurmapply", 1)
+    assert merged([old, other], [new]) == [new, other]
+
+
+def test_goals_are_about_what_is_measured_often() -> None:
+    for name in ("one call", "rows", "uneven", "boosting"):
+        for case in lines.LINES[name].cases():
+            if case.peer in {lines.OURS, lines.FLOOR, lines.POOL, lines.FRESH_POOL}:
+                assert case.rounds >= 5, case
+
+
+def test_fresh_processes_have_nothing_of_the_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "known_here", 1, raising=False)
+    place = Place(nodes=1, workers=2, memory=1, folder=tmp_path, style="")
+
+    def known(number: int) -> tuple[int, bool, bool]:
+        import os
+        import sys
+
+        return number, hasattr(sys, "known_here"), os.getpid() == session
+
+    session = os.getpid()
+    known.__module__ = "__main__"  # as users' functions are
+    with local_.fresh_pool(place) as call_each:
+        assert call_each(known, [3, 1]) == [(3, False, False), (1, False, False)]
+
+
 def test_the_page_is_written_between_its_markers() -> None:
     text = "# Title\n<!-- figures: one call -->\nold\n<!-- end -->\nmine\n"
     written = page.filled(text, FIGURES, {})
@@ -179,6 +306,25 @@ def test_the_page_is_written_between_its_markers() -> None:
     assert "| sbatch | 0.30 | 0.30 to 0.30 | 0.50 | 1 |" in written
     assert "Parsl, a task per row |" not in written
     assert page.filled(written, FIGURES, {}) == written
+
+
+def test_a_lines_columns_are_in_their_units_and_the_last_has_a_range() -> None:
+    sizes = {"disk_bytes": 512_000_000, "workers_bytes": 700_400_000}
+    figures = Figures(
+        [
+            measured("array", "slurmapply", 64, seconds=2.0),
+            measured("array", "slurmapply, held", 64, seconds=3.0, **sizes),
+            measured("array", "rslurm", 64, seconds=90.0),
+            measured("array", "rslurm", 64, seconds=94.0),
+        ]
+    )
+    assert page.line_table("array", figures).splitlines() == [
+        "|  | MB on disk | MB of memory | seconds | range | x slurmapply | times |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| slurmapply | - | - | 2.00 | 2.00 to 2.00 | 1.00 | 1 |",
+        "| slurmapply, held | 512 | 700 | 3.00 | 3.00 to 3.00 | 1.50 | 1 |",
+        "| rslurm | - | - | 92.00 | 90.00 to 94.00 | 46.00 | 2 |",
+    ]
 
 
 def test_the_page_says_when_the_machine_was_not_quiet() -> None:
@@ -233,7 +379,68 @@ def test_files_and_bytes_below_a_folder_are_counted(tmp_path: Path) -> None:
     assert 100_000 <= taken <= 200_000
 
 
-def test_shared_pages_count_once() -> None:
-    own = watching.pss_bytes(Path("/proc/self"))
-    assert 1_000_000 < own < 10_000_000_000
+@pytest.mark.parametrize("command", ["sbatch", "squeue", "sacct", "scontrol", "sinfo", "scancel"])
+def test_no_call_of_any_command_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    (tmp_path / command).symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    calls = watching.count_commands(tmp_path / "bin")
+    begin = time.time()
+    running = [subprocess.Popen([tmp_path / "bin" / command]) for _ in range(5)]
+    assert [process.wait() for process in running] == [0] * 5
+    assert watching.calls_between(calls, begin - 0.1, time.time() + 0.1) == 5
+    assert {line.split()[1] for line in calls.read_text().splitlines()} == {command}
+
+
+def test_a_call_belongs_to_the_stretch_that_it_begins(tmp_path: Path) -> None:
+    (tmp_path / "calls").write_text("10.5 squeue\n11.0 sacct\n12.0 squeue\n")
+    assert watching.calls_between(tmp_path / "calls", 10.5, 12.0) == 2
+    assert watching.calls_between(tmp_path / "calls", 12.0, 13.0) == 1
+
+
+def test_memory_is_the_proportional_size(tmp_path: Path) -> None:
+    sizes = "Rss:  4000 kB\nPss_Dirty:  500 kB\nPss:  1000 kB\nShared_Clean:  7 kB\n"
+    (tmp_path / "smaps_rollup").write_text(f"55d0-7ffc ---p 0 00:00 0 [rollup]\n{sizes}")
+    assert watching.pss_bytes(tmp_path) == 1000 * 1024
     assert watching.pss_bytes(Path("/proc/0")) == 0
+
+
+HOLDS_A_FILE = """
+import mmap, sys
+with open(sys.argv[1], "rb") as file:
+    pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+sum(pages[::4096])
+print("holds it", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_pages_that_jobs_share_count_once_and_other_clusters_not_at_all(tmp_path: Path) -> None:
+    size = 64_000_000 // mmap.PAGESIZE * mmap.PAGESIZE
+    for name in ("here", "elsewhere"):
+        (tmp_path / name).write_bytes(b"x" * size)
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, "-c", HOLDS_A_FILE, str(tmp_path / name)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={**os.environ, "SLURM_JOB_ID": "1", "SLURM_CONF": f"/{name}/slurm.conf"},
+        )
+        for name in ("here", "here", "here", "elsewhere")
+    ]  # fmt: skip
+    try:
+        for job in jobs:
+            assert job.stdout is not None
+            assert job.stdout.readline() == b"holds it\n"
+        with watching.Watch(tmp_path, "/here/slurm.conf") as watch:
+            until = time.monotonic() + 30
+            while not watch.disk_bytes and time.monotonic() < until:
+                time.sleep(0.05)
+    finally:
+        # They go on after they were looked at: each reads to its end and leaves.
+        said = [job.communicate(timeout=30) for job in jobs]
+    assert [output for output, _ in said] == [b""] * 4
+    assert [job.returncode for job in jobs] == [0] * 4
+    # The three interpreters take some, too.
+    assert size < watch.workers_bytes < 1.7 * size
+    assert watch.disk_bytes >= size

@@ -705,9 +705,10 @@ def test_rows_that_are_not_ok_are_found_quickly() -> None:
     builder = FrameBuilder(UUID)
     survey = Survey(lab.disk, UUID.hex(), 300_000)
     for row in range(300_000):
-        builder.add(row, 1, KIND_INT, row, Measures())
-    builder.columns["status"][277_777] = 2
-    builder.causes.append("ValueError")
+        if row == 277_777:
+            builder.add_failure(row, 1, RowStatus.ERROR, Failure("ValueError", ""), Measures())
+        else:
+            builder.add(row, 1, KIND_INT, row, Measures())
     with lab.disk.create("run_0/outcomes_0_0_0_ab.rec") as file:
         write_all(file.fileno(), builder.take())
     survey.update([0])

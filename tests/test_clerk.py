@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+
 from slurmapply import jobfolder, slurm_map
 from slurmapply.disk import FolderDisk
 from slurmapply.jobfolder import Life
@@ -9,7 +12,7 @@ from slurmapply.records import TaskRecord, read_lives
 from slurmapply.rows import RowNumbers
 from slurmapply.survey import Survey
 from slurmapply.worker.claims import Claims
-from slurmapply.worker.clerk import Desk
+from slurmapply.worker.clerk import Clerk, Desk
 from slurmapply.worker.run import plan_run
 
 LIFE = Life("77", 0, 0)
@@ -46,3 +49,19 @@ def test_a_clerk_that_was_never_replaced_believes_its_supervisor() -> None:
     (view,) = read_lives(disk, 0)
     assert list(view.in_workers) == [1]
     assert view.attempts == {1: 1}
+
+
+def test_what_was_asked_and_not_answered_is_not_asked_once_more() -> None:
+    (takes, asks), (replies, answers) = os.pipe(), os.pipe()
+    clerk = Clerk(0, asks, replies)
+    for row in (1, 2, 1, 2):
+        clerk.ask_once("trim", row=row)
+    assert [json.loads(line)["row"] for line in os.read(takes, 4096).splitlines()] == [1, 2]
+    os.write(answers, b'{"reply": "done"}\n')
+    assert clerk.receive() == [{"reply": "done"}]
+    for row in (1, 2):
+        clerk.ask_once("trim", row=row)
+    assert [json.loads(line)["row"] for line in os.read(takes, 4096).splitlines()] == [1]
+    clerk.close()
+    for end in (takes, answers):
+        os.close(end)

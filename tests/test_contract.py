@@ -344,6 +344,19 @@ def test_what_goes_along_with_the_function(lab: Lab, monkeypatch: pytest.MonkeyP
     assert mapped.results() == [[7, None, None, 7, mapped.results()[0][4]]]
 
 
+def test_global_objects_of_a_module_of_a_like_name() -> None:
+    theirs: dict[str, Any] = {"__name__": "slurmapply_study", "slurm_map": slurm_map}
+    exec(  # noqa: S102  # a module that need not be there
+        "def tell(x):\n"
+        "    return x + given_there\n"
+        "def study():\n"
+        "    given_there = 5\n"
+        "    return slurm_map(tell, [1], global_objects=['given_there'], backend='inline')\n",
+        theirs,
+    )
+    assert theirs["study"]().results() == [6]
+
+
 def test_what_the_node_needs(lab: Lab, tmp_path: Path) -> None:
     for folder, name in ((lab.folder, "a_package"), (tmp_path, "far_away")):
         Path(folder, f"{name}.py").write_text("PLACE = __file__\n")

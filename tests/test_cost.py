@@ -22,6 +22,8 @@ from slurmapply import (
     slurm_map,
 )
 from slurmapply.errors import FormatError
+from slurmapply.order import OrderedRows
+from slurmapply.rows import RowNumbers
 
 if TYPE_CHECKING:
     from slurmapply import SlurmJob
@@ -50,6 +52,12 @@ def run(costs: Any, **how: Any) -> SlurmJob:
     }
     Path("started").unlink(missing_ok=True)
     return slurm_map(note, range(8), cost=costs, **(one | how)).wait()
+
+
+def test_each_row_is_found_at_its_position() -> None:
+    numbers = [7, 1, 2, 1000, 4]
+    rows = OrderedRows(numbers, RowNumbers.of(sorted(numbers)), ((1.0, 5),))
+    assert [rows.position(number) for number in numbers] == list(range(5))
 
 
 @pytest.mark.parametrize("backend", ["inline", "local"])

@@ -1,4 +1,4 @@
-"""When a row is late: the rules, with a clock of the tests' own."""
+"""When a row is late, and when long: the rules, with a clock of the tests' own."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import signal
 import time
 from typing import Any
 
+from slurmapply.rows import RowNumbers
 from slurmapply.worker.birth import DUMP
 from slurmapply.worker.deadlines import Deadlines
+from slurmapply.worker.longrows import LongRows
 from slurmapply.worker.page import Page
 
 
@@ -20,6 +22,8 @@ class FakeWorker:
         self.late = 0.0
         self.pardon = (0.0, 0.0)
         self.got: list[int] = []
+        self.named = 0.0
+        self.outcomes = f"outcomes_{id(self)}.rec"
 
     def begin(self, now: float) -> None:
         self.page.enter(0, now)
@@ -85,3 +89,30 @@ def test_a_pardon_is_for_one_row() -> None:
         deadlines.enforce([worker], start + 5.5 + tick / 10)  # type: ignore[list-item]
     assert worker.got == [DUMP]
     assert worker.page.late == worker.late == start + 5.5
+
+
+class FakeClerk:
+    """Notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    def ask(self, what: str, **fields: Any) -> None:
+        self.asked.append((what, fields["outcomes"]))
+
+    ask_once = ask
+
+
+def test_what_each_long_row_prints_is_looked_at_every_second() -> None:
+    start = time.monotonic()
+    workers, clerk = [FakeWorker() for _ in range(3)], FakeClerk()
+    long_rows = LongRows(RowNumbers.first(1))
+    for worker in workers:
+        worker.begin(start)
+    for tick in range(60):
+        long_rows.watch(workers, clerk, start + tick / 10)  # type: ignore[arg-type]
+    for worker in workers:
+        kinds = [what for what, outcomes in clerk.asked if outcomes == worker.outcomes]
+        assert kinds[0] == "running"
+        assert kinds[1:] == ["trim"] * (len(kinds) - 1)
+        assert 3 <= len(kinds[1:]) <= 4

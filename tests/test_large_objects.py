@@ -71,6 +71,12 @@ def masked() -> Any:
     return made
 
 
+def hard() -> Any:
+    made = masked()
+    made.harden_mask()
+    return made
+
+
 @functools.cache
 def frame() -> pl.DataFrame:
     return pl.DataFrame(
@@ -117,7 +123,7 @@ CASES: dict[str, list[Callable[[], Any]]] = {
         lambda: structured(ROWS).view(np.recarray),
         lambda: NUMBERS.reshape(400, 500).view(np.matrix),
     ],
-    "NumPy: masked arrays": [masked, lambda: np.ma.MaskedArray(NUMBERS.astype("M8[s]"))],
+    "NumPy: masked arrays": [masked, hard, lambda: np.ma.MaskedArray(NUMBERS.astype("M8[s]"))],
     "NumPy: slices, transposed and reversed views": [
         lambda: NUMBERS[::3],
         lambda: NUMBERS[::-1],
@@ -454,6 +460,41 @@ def test_what_a_row_writes_into_its_cell_is_seen_by_no_other_row() -> None:
                     cpus_per_node=1)  # fmt: skip
     assert job.results() == [1.0, 1.0, 1.0]
     assert job.retry(rows=range(3)).results() == [1.0, 1.0, 1.0]
+
+
+class Measured(np.ndarray[Any, Any]):
+    """A subclass that has its own way of pickling."""
+
+    unit = ""
+
+    def __reduce__(self) -> Any:
+        return measured, (np.asarray(self), self.unit)
+
+
+def measured(array: Any, unit: str) -> Measured:
+    made: Measured = array.view(Measured)
+    made.unit = unit
+    return made
+
+
+def test_a_subclass_keeps_its_own_way_of_pickling(tmp_path: Path) -> None:
+    value = measured(NUMBERS, "m")
+    back = reloaded(value, tmp_path / "data.bin")
+    assert (type(back), back.unit) == (Measured, "m")
+    assert np.array_equal(back, value)
+
+
+def test_a_frame_that_arrow_would_bring_back_as_another_is_left_to_polars(tmp_path: Path) -> None:
+    things = pl.Series([object()] * ROWS, dtype=pl.Object)
+    with pytest.raises(pl.exceptions.ComputeError, match="Object is not supported"):
+        stored(pl.DataFrame({"thing": things}), tmp_path / "data.bin")
+
+
+def test_what_is_cut_out_of_columns_stays_in_columns(tmp_path: Path) -> None:
+    value = np.asfortranarray(NUMBERS.reshape(400, 500))[:100]
+    back = reloaded(value, tmp_path / "data.bin")
+    assert np.array_equal(back, value)
+    assert back.flags.f_contiguous
 
 
 @pytest.mark.parametrize("length", [200, 100_000])

@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from slurmapply import InvalidArgumentError, SlurmJob, progress, slurm_apply
+from slurmapply import (
+    InvalidArgumentError,
+    JobState,
+    SlurmJob,
+    WaitTimeoutError,
+    progress,
+    slurm_apply,
+)
 from slurmapply.progress import Bar, check_timeout
 
 
@@ -60,6 +67,55 @@ def test_nothing_is_drawn_twice_within_a_second(monkeypatch: pytest.MonkeyPatch)
     bar.show(lambda: {"ok": 3})
     assert len(stream.getvalue()) == drawn
     bar.close()
+
+
+@pytest.mark.parametrize("stream", [Terminal(), io.StringIO()], ids=["terminal", "log"])
+def test_what_a_job_waits_for_is_said_with_and_without_a_bar(
+    stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_NO_BAR_BEFORE", 0.0)
+    monkeypatch.setattr(sys, "stderr", stream)
+    bar = Bar("tuning", 10)
+    bar.show(lambda: {"pending": 10})
+    bar.write("")
+    bar.write("its tasks are held")
+    bar.close()
+    assert "its tasks are held\n" in stream.getvalue()
+    assert stream.getvalue().count("\n") == (1 if stream.isatty() is False else 2)
+
+
+class Clock:
+    """Time passes in sleep only; each look takes 20 seconds of the processor."""
+
+    def __init__(self) -> None:
+        self.now, self.used = 100.0, 0.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def process_time(self) -> float:
+        return self.used
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+    def look(self, *, waiting: bool) -> JobState:
+        assert waiting
+        self.used += 20.0
+        return JobState.RUNNING
+
+
+def test_a_wait_rests_after_dear_looks_and_keeps_to_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    follower: Any = clock
+    with pytest.raises(WaitTimeoutError, match="within 100 s; it is running"):
+        list(progress.looks(follower, 100.0))
+    assert clock.slept == [30.0, 30.0, 30.0, 10.0]
 
 
 def sleeps(x: int) -> int:

@@ -361,6 +361,15 @@ def test_of_a_folder_that_others_could_write_nothing_is_unpickled(tmp_path: Path
     assert mark.exists()  # what trust=True is for
 
 
+def test_a_value_that_cannot_be_loaded_here_is_said() -> None:
+    class Gone:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return int, ("no number",)
+
+    (line,) = page_of(slurm_map(lambda _: Gone(), [0], backend="inline")).rows()
+    assert "(cannot be loaded here)" in line
+
+
 def test_a_damaged_file_costs_its_rows_alone(shaky_job: SlurmJob) -> None:
     for path in shaky_job.folder.glob("run_0/outcomes_*.rec"):
         data = bytearray(path.read_bytes())

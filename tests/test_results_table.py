@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from slurmapply.grid import expand_grid
 from slurmapply.inputs import Items, read_items, read_params
+from slurmapply.numeric import NumberColumn
 from slurmapply.results import EMPTY, collection, results_table, rows_table
 
 NAN = float("nan")
@@ -555,3 +556,11 @@ def test_a_million_scalars_take_no_longer_than_a_few_hundred_nanoseconds_each(va
     begin = time.process_time()
     results_table(params, values, extra={})
     assert time.process_time() - begin < 2.0
+
+
+def test_columns_of_numbers_are_repeated_with_their_empty_cells() -> None:
+    seconds = NumberColumn(np.array([1.0, 2.0, 3.0]), np.array([False, True, False]))
+    values = [pd.DataFrame({"a": [1, 2]}), EMPTY, pd.DataFrame({"a": [3]})]
+    found = results_table(None, values, extra={"seconds": seconds})
+    expected = pd.Series([1.0, 1.0, NAN, 3.0], name="seconds")
+    pd.testing.assert_series_equal(found["seconds"], expected, check_index=False)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurmapply import SlurmJob, current_row, jobfolder, slurm_apply, slurm_map
+from slurmapply import SlurmJob, current_row, jobfolder, outcome, slurm_apply, slurm_map
 from slurmapply.disk import FolderDisk, write_all
 from slurmapply.jobfolder import Life
 from slurmapply.outcome import KIND_FAILURE
@@ -25,6 +25,7 @@ from slurmapply.rows import RowNumbers
 from slurmapply.seeds import seed_of
 from slurmapply.worker import loop as loop_module
 from slurmapply.worker import writing
+from slurmapply.worker.evaluate import evaluate, failure_of
 from slurmapply.worker.loop import RowLoop
 from slurmapply.worker.page import NO_ROW, Page
 from slurmapply.worker.process import Assignment, Session, load
@@ -53,7 +54,9 @@ class Clocks:
 class Lab:
     """A loop in this process, over a job that is made and not submitted."""
 
-    def __init__(self, job: SlurmJob, rows: RowNumbers | None = None) -> None:
+    def __init__(
+        self, job: SlurmJob, rows: RowNumbers | None = None, *, interruptible: bool = False
+    ) -> None:
         disk = FolderDisk(job.folder)
         content = jobfolder.read_job(disk)
         self.path = Path(job.folder, Life("0", 0, 0).outcomes(0, "0"))
@@ -68,8 +71,9 @@ class Lab:
         )
         self.page = Page()
         self.loop = RowLoop(
-            assignment, *load(assignment), self.page, console=_quiet(), clear=lambda _: ""
-        )
+            assignment, *load(assignment), self.page, console=_quiet(), clear=lambda _: "",
+            interruptible=interruptible,
+        )  # fmt: skip
         LABS.append(self)
 
     def run(self, positions: range, tries: int = 0) -> int:
@@ -142,6 +146,13 @@ def asks_to_stop(x: int) -> int:
     return x
 
 
+def fails_at_first_and_asks_to_stop(x: int) -> int:
+    LABS[-1].page.stop = True
+    if current_row().attempt == 1:
+        raise ValueError(x)
+    return 10 * x
+
+
 # -- what is written, and when
 
 
@@ -206,6 +217,23 @@ def test_what_passes_between_rows_is_no_rows_time(
     assert made.column("start") == pytest.approx([1_000_100.0, 1_000_105.0202, 1_000_105.0205])
 
 
+def test_rows_count_as_written_when_they_are_and_no_sooner(
+    clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+
+    def write(descriptor: int, frame: bytes) -> None:
+        found.append(made.page.written)
+        write_all(descriptor, frame)
+
+    made = lab(take, {"seconds": [0.02] * 3, "cpu": [0.0] * 3})
+    monkeypatch.setattr(writing, "write_all", write)
+    made.run(range(3))
+    assert found == [0, 1, 2]
+    assert made.page.written == 3
+    assert clocks.passed == pytest.approx(100.06)
+
+
 def test_a_worker_gives_back_what_it_has_not_begun() -> None:
     made = lab(asks_to_stop, {"x": range(10)})
     assert made.run(range(10)) == 4
@@ -226,6 +254,23 @@ def test_tries_are_the_failed_rows_own() -> None:
     assert made.column("attempt") == [1, 1, 2, 1, 1, 3, 1, 1]
     assert made.values() == [10 * x for x in range(8)]
     assert made.page.failed == 0
+
+
+def test_where_outcomes_cannot_be_written_no_row_is_the_current_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = lab(add, {"a": range(3), "b": range(3)})
+    monkeypatch.setattr(made.loop, "_write", lambda: _refuse(OSError))
+    with pytest.raises(OSError, match="unreadable"):
+        made.run(range(3))
+    assert current_row().number is None
+
+
+def test_a_row_that_failed_is_tried_again_though_the_rest_is_to_be_given_back() -> None:
+    made = lab(fails_at_first_and_asks_to_stop, {"x": range(4)})
+    assert made.run(range(4), tries=1) == 1
+    assert made.column("attempt") == [2]
+    assert made.values() == [0]
 
 
 def test_a_failed_row_stands_between_those_that_are_ok() -> None:
@@ -261,6 +306,92 @@ def test_a_list_that_is_changed_afterwards_was_saved_before() -> None:
     made = lab(grows, {"x": range(4)})
     made.run(range(4))
     assert made.values() == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3]]
+
+
+def test_a_failure_in_a_package_of_a_like_name_is_the_users() -> None:
+    theirs = f"{Path(loop_module.__file__).parents[1]}_study/model.py"
+    with pytest.raises(ZeroDivisionError) as caught:
+        eval(compile("1 / 0", theirs, "eval"))  # noqa: S307  # a file that need not be there
+    error = caught.value.with_traceback(caught.tb.tb_next)
+    assert failure_of(error).place == f"{theirs}:1"
+
+
+def test_rows_that_fail_in_more_ways_than_a_frame_can_name_keep_their_causes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(x: int) -> None:
+        raise type(f"Error{x}", (Exception,), {})
+
+    monkeypatch.setattr(loop_module, "WRITE_AFTER", 1e9)
+    made = lab(fails, {"x": range(300)})
+    made.run(range(300))
+    assert made.causes() == [f"Error{x}" for x in range(300)]
+    assert [len(frame) for frame in made.frames()] == [255, 45]
+
+
+# -- an interrupt from the keyboard
+
+
+def interrupting(line: int) -> Callable[..., Any]:
+    """Make what raises KeyboardInterrupt at a line of the loop, counted (sys.settrace)."""
+    left = line
+
+    def trace(frame: Any, event: str, _argument: Any) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename not in (loop_module.__file__, outcome.__file__):
+            return None
+        left -= event == "line"
+        if not left:
+            raise KeyboardInterrupt
+        return trace
+
+    return trace
+
+
+def test_an_interrupt_at_any_line_leaves_whole_frames_of_right_values() -> None:
+    def text(x: int) -> str:
+        if x == 1:
+            raise ValueError(x)
+        return str(x) * x
+
+    job = slurm_apply(text, {"x": range(4)}, submit=False, backend="local")
+    right = [None if x == 1 else text(x) for x in range(4)]
+    interrupted, line, rows = True, 0, []
+    while interrupted:
+        made, line = Lab(job, interruptible=True), line + 1
+        before = sys.gettrace()
+        sys.settrace(interrupting(line))
+        try:
+            made.run(range(4))
+            interrupted = False
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        LABS.pop().loop.close()
+        rows = made.column("row")
+        assert rows == list(range(len(rows)))
+        assert made.values() == right[: len(rows)]
+        assert made.causes() == ["ValueError" if row == 1 else "" for row in rows]
+    assert rows == list(range(4))
+    assert line > 50, "the loop was traced"
+
+
+class Interrupting:
+    """A value whose pickling is interrupted."""
+
+    def __reduce__(self) -> Any:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_a_value_is_saved_is_the_persons_where_one_is() -> None:
+    def arguments() -> Iterator[Any]:
+        return iter([((), {})])
+
+    kind, failure = evaluate(Interrupting, arguments())
+    assert (kind, failure.cause) == (KIND_FAILURE, "KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Interrupting, arguments(), interruptible=True)
 
 
 # -- arguments

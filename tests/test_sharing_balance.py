@@ -182,6 +182,15 @@ def test_slow_rows_are_asked_for_when_a_worker_is_idle_and_no_sooner() -> None:
     assert not supply.is_due(pool)
 
 
+def test_after_a_claim_that_hung_rows_are_asked_for_hardly_sooner() -> None:
+    supply, pool = Supply(), filled(1000, 2)
+    supply.asked(10.0)
+    supply.take(SOMETHING, 15.0)
+    pool.measured(10, 0.01)
+    assert pool.lasts < 1.0
+    assert not supply.is_due(pool)
+
+
 def test_a_task_without_rows_looks_again_ever_more_seldom_but_once_more_at_its_end() -> None:
     supply, now, looks = Supply(), 100.0, []
     while now < 160.0:

@@ -41,7 +41,7 @@ BOTH = pytest.mark.parametrize("backend", ["local", pytest.param("slurm", marks=
 # What a session runs, until it is cut short at a step.
 SESSION = """
 import os, sys, threading
-from slurmapply import SlurmJob, preparing, slurm_map, submitting
+from slurmapply import SlurmJob, preparing, slurm_map, starting, submitting
 from slurmapply.schedulers.local import LocalScheduler
 from slurmapply.schedulers.slurm import SlurmScheduler
 step, how, backend = sys.argv[1:]
@@ -66,7 +66,7 @@ elif step == "after sbatch":
 elif step == "after the submission":
     cut_after(submitting, "_write_down")
 elif step == "while announcing":
-    cut_before(SlurmJob, "_announce")
+    cut_before(starting, "_say_started")
 try:
     slurm_map(abs, [-1, -2, -3], job_name="cut", backend=backend, nodes=2, cpus_per_node=1)
 except KeyboardInterrupt:

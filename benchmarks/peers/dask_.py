@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from dask_jobqueue import SLURMCluster
 from distributed import Client
 
+from benchmarks.case import SCATTERED
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -36,7 +38,12 @@ def pool(place: Place) -> Iterator[Map]:
 
         def call_each(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
             # Not pure: else equal calls would be one.
-            futures = client.map(function, items, pure=False)
+            if place.style.startswith(SCATTERED):
+                # With the array that it refers to: workers have it from each other.
+                there = client.scatter(function, hash=False)
+                futures = client.map(lambda item, call: call(item), items, call=there, pure=False)
+            else:
+                futures = client.map(function, items, pure=False)
             values: list[Any] = client.gather(futures)
             return values
 

@@ -1,12 +1,15 @@
-"""The floors: a pool of processes on this machine, a loop, and a bare sbatch."""
+"""The floors: pools of processes on this machine, a loop, and a bare sbatch."""
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import pickle
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any
+
+import cloudpickle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +21,7 @@ _LOOK_EVERY = 0.01
 
 @contextlib.contextmanager
 def pool(place: Place) -> Iterator[Map]:
-    """Give a map over processes of this machine."""
+    """Give a map over forks of this process: what it has imported they need not import."""
 
     def call_each(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         # Forked where the function is known already: this pool pickles functions by name.
@@ -26,6 +29,23 @@ def pool(place: Place) -> Iterator[Map]:
             return processes.map(function, items, chunksize=1)
 
     yield call_each
+
+
+@contextlib.contextmanager
+def fresh_pool(place: Place) -> Iterator[Map]:
+    """Give a map over new interpreters, which import all that they need, as those of nodes do."""
+
+    def call_each(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        calls = [cloudpickle.dumps((function, item)) for item in items]
+        with multiprocessing.get_context("spawn").Pool(place.all_workers) as processes:
+            return processes.map(_called, calls, chunksize=1)
+
+    yield call_each
+
+
+def _called(call: bytes) -> Any:
+    function, item = pickle.loads(call)
+    return function(item)
 
 
 @contextlib.contextmanager

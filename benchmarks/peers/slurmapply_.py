@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmarks.case import COST
 from slurmapply import slurm_apply
@@ -15,14 +14,8 @@ if TYPE_CHECKING:
     from benchmarks.work import Work
 
 
-def has_cost() -> bool:
-    """Tell whether expected costs of rows can be told."""
-    return "cost" in inspect.signature(slurm_apply).parameters
-
-
 def table(work: Work, params: pd.DataFrame, place: Place) -> pd.DataFrame:
     """Give parameters and results as one table."""
-    told: dict[str, Any] = {"cost": work.cost} if place.style == COST else {}
     job = slurm_apply(
         work.function,
         params,
@@ -32,7 +25,7 @@ def table(work: Work, params: pd.DataFrame, place: Place) -> pd.DataFrame:
         mem=f"{place.memory * place.workers}M",
         job_name="bench",
         jobs_folder=place.folder,
-        **told,
+        cost=work.cost if place.style == COST else None,
     )
     found: pd.DataFrame = job.table()
     return found

@@ -7,6 +7,7 @@ import functools
 import inspect
 import re
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from slurmapply import fingerprint, jobfolder, listing
@@ -471,21 +472,43 @@ def _checked_seed(value: Any) -> int:
 def _make(kind: str, f: Any, rows: Any, given: Mapping[str, Any]) -> SlurmJob:
     """Check all that is left to check, then write the job folder, then submit."""
     resources = check_resources({k: v for k, v in given.items() if k not in _NOT_RESOURCES})
-    initializer = given.get("initializer")
+    work = _checked_work(kind, f, rows, given, resources.schedule)
+    if given["if_exists"] not in ("fail", "open", "replace"):
+        raise InvalidArgumentError(
+            f'if_exists: "fail", "open" or "replace", not {given["if_exists"]!r}.',
+            argument="if_exists",
+        )
+    backend = choose_backend(given["backend"], submit=given["submit"])
+    name = clean_name(given["job_name"], f)
+    folder = listing.new_folder(name, given["jobs_folder"])
+    work = _fingerprinted(work)  # which takes a while: after all that may be refused
+    job = existing_job(folder)
+    if job is not None and given["if_exists"] == "open":
+        return same_job(job, work.fingerprints)
+    if job is not None:
+        refuse_to_replace(job, given["if_exists"])
+    after = ids_to_wait_for(given["after"], backend)
+    plan = RunPlan(0, "all", work.length, resources, backend, after)
+    write_job(folder, name, work, plan, replaces=job is not None)
+    _say_what_is_large(work, folder)
+    return _start(SlurmJob(folder), submit=given["submit"])
+
+
+def _checked_work(kind: str, f: Any, rows: Any, given: Mapping[str, Any], schedule: str) -> Work:
+    initializer, seed = given.get("initializer"), given["seed"]
     if initializer is not None and not callable(initializer):
         raise InvalidArgumentError(
             f"initializer: a function without arguments is needed, not {initializer!r}.",
             argument="initializer",
         )
-    seed = given["seed"]
     costs = read_costs(given.get("cost"), rows)
-    if costs is not None and resources.schedule == "static":
+    if costs is not None and schedule == "static":
         raise InvalidArgumentError(
             'cost: with schedule="static" each piece has consecutive rows, whatever they cost. '
             "Leave one of the two out.",
             argument="cost",
         )
-    work = Work(
+    return Work(
         kind,
         f,
         rows,
@@ -497,25 +520,6 @@ def _make(kind: str, f: Any, rows: Any, given: Mapping[str, Any]) -> SlurmJob:
         seeded=seed is not None,
         costs=costs,
     )
-    if given["if_exists"] not in ("fail", "open", "replace"):
-        raise InvalidArgumentError(
-            f'if_exists: "fail", "open" or "replace", not {given["if_exists"]!r}.',
-            argument="if_exists",
-        )
-    backend = choose_backend(given["backend"], submit=given["submit"])
-    name = clean_name(given["job_name"], f)
-    folder = listing.new_folder(name, given["jobs_folder"])
-    work = _fingerprinted(work)
-    job = existing_job(folder)
-    if job is not None and given["if_exists"] == "open":
-        return same_job(job, work.fingerprints)
-    if job is not None:
-        refuse_to_replace(job, given["if_exists"])
-    after = ids_to_wait_for(given["after"], backend)
-    plan = RunPlan(0, "all", work.length, resources, backend, after)
-    write_job(folder, name, work, plan, replaces=job is not None)
-    _say_what_is_large(work, folder)
-    return _start(SlurmJob(folder), submit=given["submit"])
 
 
 def _start(job: SlurmJob, *, submit: bool) -> SlurmJob:
@@ -559,8 +563,6 @@ def clean_name(name: Any, f: Any) -> str:
 
 
 def _fingerprinted(work: Work) -> Work:
-    from dataclasses import replace  # noqa: PLC0415  # one use
-
     prints = fingerprint.of_work(work.function, work.columns, work.more_args, work.global_objects)
     if work.seeded:
         prints["seed"] = fingerprint.of_value(work.seed)

@@ -107,15 +107,26 @@ class Collector:
         self._reasons = Reasons(follower, self._leftovers)
         self._values = ValueReader(disk, follower.survey, parameters)
 
-    def value(self, row: int) -> Any:
-        """Give the value of a row that is ok, or a RowError when it cannot be unpickled here.
+    def status(self, row: int, state: JobState) -> RowStatus:
+        """Say what is the case with a row; one whose value is damaged is not ok.
 
         Raises
         ------
-        FormatError
-            It is damaged; the row counts as not done from now on.
         UntrustedFolderError
-            Others could have written it.
+            Others could have written the value.
+        """
+        while True:  # where one outcome is damaged, another one counts, or none
+            status = self._follower.row_status(row, state)
+            if status is not RowStatus.OK or not self._values.is_damaged(row):
+                return status
+
+    def value(self, row: int) -> Any:
+        """Give the value of a row that is ok, as `status` said.
+
+        Raises
+        ------
+        RowError
+            It cannot be unpickled here.
         """
         return self._values.one(row)
 
@@ -173,19 +184,18 @@ class Collector:
         """
         values, unread = self._values.all(None, keep=snapshot)
         bad = self.bad_rows(state, snapshot=snapshot)
-        self._refuse(bad, unread, state, errors)
+        if errors == "raise":
+            self._refuse(bad, unread, state)
         for row in bad:
             values[row] = self.error(row, state)
         for row, error in unread.items():
             values[row] = error
         return values
 
-    def _refuse(
-        self, bad: Sequence[int], unread: Mapping[int, RowError], state: JobState, errors: str
-    ) -> None:
-        if bad and errors == "raise":
+    def _refuse(self, bad: Sequence[int], unread: Mapping[int, RowError], state: JobState) -> None:
+        if bad:
             raise self.refusal(bad, state)
-        if unread and errors == "raise":
+        if unread:
             raise unread[min(unread)]
 
     def bad_rows(self, state: JobState, *, snapshot: bool) -> list[int]:
@@ -243,7 +253,7 @@ class Collector:
         if values is None:
             values, unread = self._values.all(EMPTY, keep=snapshot)
         if errors == "raise":
-            self._refuse(self.bad_rows(state, snapshot=snapshot), unread, state, errors)
+            self._refuse(self.bad_rows(state, snapshot=snapshot), unread, state)
         params = self._parameters.params()
         like = params.frame if params else self._parameters.stored()["frame"]
         extra: dict[str, Any] = {}
@@ -333,7 +343,7 @@ class Collector:
 
     def row(self, row: int, state: JobState, log: str) -> RowReport:
         """Report all of one row."""
-        status = self._follower.row_status(row, state)
+        status = self.status(row, state)
         ok = status is RowStatus.OK
         _, failure = (status, Failure("", "")) if ok else self.failure(row, state)
         sentence = self._reasons.told(row, status, failure) if failure.cause else ""
@@ -342,10 +352,16 @@ class Collector:
         if ITEM in arguments:
             arguments["item"] = arguments.pop(ITEM)
         return RowReport(
-            row, str(status), failure.cause, arguments, self.value(row) if ok else None,
+            row, str(status), failure.cause, arguments, self._value_or_error(row) if ok else None,
             self._message(row, status, failure), failure.traceback, log,
             seconds, cpu, peak, host or "", attempt or 0, sentence,
         )  # fmt: skip
+
+    def _value_or_error(self, row: int) -> Any:
+        try:
+            return self.value(row)
+        except RowError as error:
+            return error
 
 
 def _shown(failure: Failure) -> Failure:

@@ -10,13 +10,11 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from slurmapply.numeric import NumberColumn
+from slurmapply.numeric import EXACT_IN_FLOAT, NumberColumn
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Above it a float cannot hold every whole number.
-_EXACT_IN_FLOAT = 2**53
 _PLAIN = frozenset({bool, int, float, str})
 #: NumPy has no empty cell for these.
 _NULLABLE: dict[type, Any] = {bool: "boolean", int: "Int64"}
@@ -108,7 +106,7 @@ def _common_type(cells: list[Any]) -> type | None:
     kinds = set(map(type, cells)) - {type(None)}
     if kinds == {int, float}:
         whole = [cell for cell in cells if type(cell) is int]
-        return float if max(map(abs, whole)) <= _EXACT_IN_FLOAT else None
+        return float if max(map(abs, whole)) <= EXACT_IN_FLOAT else None
     return kinds.pop() if len(kinds) == 1 and kinds <= _PLAIN else None
 
 

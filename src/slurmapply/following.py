@@ -113,6 +113,7 @@ class Follower:
             for run in range(latest):
                 self._note_ended(run, self._reader.lives(run))
             self.survey.update(range(latest + 1))
+            self._statuses.note_earlier(map(self._view_run, range(latest)))
         self.run = self._view_run(latest)
         self._note_ended(latest, self.run.lives)
         return bool(self.survey.update(range(latest + 1)))

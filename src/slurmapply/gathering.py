@@ -6,7 +6,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from slurmapply.errors import FormatError
-from slurmapply.numeric import NumberColumn
+from slurmapply.numeric import EXACT_IN_FLOAT, NumberColumn
 from slurmapply.outcome import KIND_BOOL, KIND_FAILURE, KIND_FLOAT, KIND_INT, KIND_NONE
 from slurmapply.outcome_file import Same
 from slurmapply.states import OK_CODE
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 #: NumPy's type for what stands in the slots of a kind of values.
 _TYPES = {KIND_BOOL: "bool", KIND_INT: "int64", KIND_FLOAT: "float64"}
-#: Above it a float cannot hold every whole number.
-_EXACT_IN_FLOAT = 2**53
 
 
 def gathered_numbers(outcomes: Outcomes) -> NumberColumn | None:
@@ -31,7 +29,7 @@ def gathered_numbers(outcomes: Outcomes) -> NumberColumn | None:
     """
     import numpy as np  # noqa: PLC0415
 
-    kinds = set[int]().union(*(frame.kinds for frame, _ in outcomes.counting()))
+    kinds = set[int]().union(*(_kinds(frame, which) for frame, which in outcomes.counting()))
     kinds -= {KIND_NONE, KIND_FAILURE}
     if not kinds or not (kinds <= {KIND_INT, KIND_FLOAT} or kinds == {KIND_BOOL}):
         return None
@@ -48,9 +46,14 @@ def gathered_numbers(outcomes: Outcomes) -> NumberColumn | None:
     return None if column.empty.all() else column
 
 
+def _kinds(frame: Frame, which: Sequence[bool] | None) -> set[int]:
+    """Give the kinds of the values that count."""
+    return frame.kinds if which is None else {*compress(frame.columns["kind"], which)}
+
+
 def _loses(whole: Any) -> bool:
     """Whether floats cannot hold all these whole numbers."""
-    return bool(((whole > _EXACT_IN_FLOAT) | (whole < -_EXACT_IN_FLOAT)).any())
+    return bool(((whole > EXACT_IN_FLOAT) | (whole < -EXACT_IN_FLOAT)).any())
 
 
 def gathered_measures(outcomes: Outcomes, name: str) -> NumberColumn | list[None]:
@@ -68,41 +71,38 @@ def gathered_values(
     outcomes: Outcomes,
     nothing: Any,
     read: Callable[[Frame], tuple[list[Any], dict[int, BaseException]]],
-    unread: Callable[[int, BaseException], Any],
-) -> list[Any]:
-    """Give the value of every row that is ok, and `nothing` for the others.
+) -> tuple[list[Any], dict[int, BaseException]]:
+    """Give the value of every row that is ok, and by row why some cannot be loaded.
 
     Parameters
     ----------
     outcomes
         Those that count.
     nothing
-        Stands for rows without a value.
+        Stands for rows without a value, or with one that cannot be loaded.
     read
         Gives the values of a frame, and by index why some cannot be loaded.
-    unread
-        Gives what stands for such a one, by row.
     """
     values = [nothing] * len(outcomes)
+    unread: dict[int, BaseException] = {}
     for frame, which in [*outcomes.counting()]:
         if not _has_ok(frame):
             continue
         cells, broken = read(frame)
         rows = frame.columns["row"]
-        if broken:
-            cells = cells.copy()
-            for index, error in broken.items():
-                cells[index] = unread(rows[index], error)
+        for index, error in broken.items():
+            if which is None or which[index]:
+                unread[rows[index]] = error
+        left_out = {*_bad_indices(frame), *broken}
         if which is None and isinstance(rows, range):
             values[rows.start : rows.stop] = cells
-            for index in _bad_indices(frame):
+            for index in left_out:
                 values[rows[index]] = nothing
             continue
-        left_out = {*_bad_indices(frame)}
         for index, (row, cell) in enumerate(zip(rows, cells, strict=True)):
             if index not in left_out and (which is None or which[index]):
                 values[row] = cell
-    return values
+    return values, unread
 
 
 def gathered_hosts(outcomes: Outcomes, host_of: Callable[[Frame], str | None]) -> list[str | None]:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import sys
-import time
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder, listing, removal
-from slurmapply.announcing import announcement, disk_warning
 from slurmapply.backends import scheduler_for
 from slurmapply.call import call_of, enter_row, leave_rows
+from slurmapply.cancelling import cancel, end_tasks, refuse_alive
 from slurmapply.collecting import Collector, RowReport
 from slurmapply.consoles import Consoles
 from slurmapply.disk import FolderDisk
 from slurmapply.errors import (
     InvalidArgumentError,
     JobAliveError,
+    RowError,
     RowsFailedError,
     SlurmApplyError,
     SubmissionError,
-    SubmissionUnknownError,
     WaitTimeoutError,
 )
 from slurmapply.following import Follower
@@ -29,25 +28,22 @@ from slurmapply.progress import check_timeout, looks, wait
 from slurmapply.retrying import changed_function, plan_retry
 from slurmapply.runview import RunView, read_submission
 from slurmapply.seeds import kept_random_state, seed_of
+from slurmapply.selecting import check_row, only_row
 from slurmapply.settings import load_defaults
-from slurmapply.states import OK_CODE, OVER, JobState, RowStatus
+from slurmapply.starting import start, start_prepared
+from slurmapply.states import NOT_OK, OVER, JobState, RowStatus
 from slurmapply.statuses import EndedRows
-from slurmapply.submitting import add_run, change_plan, plan_of, submit_run, with_job
+from slurmapply.submitting import add_run
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Mapping
 
-    from slurmapply.preparing import RunPlan
-    from slurmapply.schedulers.base import Submission
     from slurmapply.status import JobStatus
     from slurmapply.timeline import Timeline
 
 _LOG_TAIL = 4096
-#: Seconds in which a task closes its files after its last row, and in which a cancelled one ends
-#: (Slurm's KillWait is 30 by default).
-_LAST_WORDS = 3.0
-_LONGEST_END = 60.0
+_ENDED = NOT_OK | {RowStatus.OK}
 
 
 class SlurmJob:
@@ -221,11 +217,8 @@ class SlurmJob:
 
     def _wait(self, timeout: float | None = None) -> JobState:
         self._refuse_prepared("wait for")
-        try:
+        with _about(self):
             state = wait(self._follower, self.name, timeout)
-        except WaitTimeoutError as error:
-            error.job = self
-            raise
         if state is JobState.PREPARED:
             self._refuse_prepared("wait for")
         return state
@@ -285,40 +278,17 @@ class SlurmJob:
         ------
         RowsFailedError
             The row is not ok.
+        RowError
+            It is ok, but its value cannot be loaded here.
         """
-        number = self._only_row() if row is None else self._check_row(row)
+        number = only_row(len(self), self.name) if row is None else self._number(row)
         state = self._wait()
-        if self._follower.outcomes.status_code(number) != OK_CODE:
+        if self._collector.status(number, state) is not RowStatus.OK:
             error = self._collector.refusal([number], state)
             raise self._completed(error, state, snapshot=False) from self._collector.error(
                 number, state
             )
-        value = self._collector.value(number)
-        if isinstance(value, Exception) and value.__class__.__module__ == "slurmapply.errors":
-            raise value
-        return value
-
-    def _only_row(self) -> int:
-        if len(self) != 1:
-            raise InvalidArgumentError(
-                f"row: {self.name} has {len(self)} rows; say which, as job.result(0), or take all "
-                "with job.results().",
-                argument="row",
-            )
-        return 0
-
-    def _check_row(self, row: Any) -> int:
-        number = row.item() if hasattr(row, "item") else row
-        if isinstance(number, bool) or not isinstance(number, int):
-            raise InvalidArgumentError(
-                f"row: a row's number is needed, not {row!r}.", argument="row"
-            )
-        if not 0 <= number < len(self):
-            raise InvalidArgumentError(
-                f"row: there is no row {number}; {self.name} has rows 0 to {len(self) - 1}.",
-                argument="row",
-            )
-        return int(number)
+        return self._collector.value(number)
 
     def table(
         self,
@@ -381,7 +351,7 @@ class SlurmJob:
 
     def row(self, row: int) -> RowReport:
         """Give all of one row: parameters, status, cause, value, traceback, log; never waits."""
-        number = self._check_row(row)
+        number = self._number(row)
         state = self._follower.look()
         return self._collector.row(number, state, self._consoles.of_row(number))
 
@@ -395,7 +365,7 @@ class SlurmJob:
         row
             Its number.
         """
-        number = self._check_row(row)
+        number = self._number(row)
         call = self._load_call()
         arguments = self._parameters.arguments(number)
         if call.initializer is not None:
@@ -416,6 +386,9 @@ class SlurmJob:
         name, data = jobfolder.function_files(self._latest_run().asked)
         return self._parameters.load(name, data)
 
+    def _number(self, row: Any) -> int:
+        return check_row(row, len(self), self.name)
+
     def logs(self, row: int | None = None, task: int | None = None) -> Any:
         """Give what was printed.
 
@@ -433,7 +406,7 @@ class SlurmJob:
         """
         self._follower.look(ask=False)
         if row is not None:
-            return self._consoles.of_row(self._check_row(row))
+            return self._consoles.of_row(self._number(row))
         logs = self._consoles.of_tasks()
         return logs if task is None else logs.get(task, "")
 
@@ -457,13 +430,19 @@ class SlurmJob:
         ended = EndedRows(len(self))
         for state in looks(self._follower, None):
             for row in ended.new(self._follower.status_codes(state), state):
-                status = self._follower.row_status(row, state)
-                yield keys[row], self._outcome(row, status, state, errors)
+                status = self._collector.status(row, state)
+                if status in _ENDED:
+                    yield keys[row], self._outcome(row, status, state, errors)
+                else:
+                    ended.not_yet(row)
 
     def _outcome(self, row: int, status: RowStatus, state: JobState, errors: str) -> Any:
-        if status is RowStatus.OK:
-            return self._collector.value(row)
-        error = self._collector.error(row, state)
+        try:
+            if status is RowStatus.OK:
+                return self._collector.value(row)
+            error = self._collector.error(row, state)
+        except RowError as unread:
+            error = unread
         if errors == "raise":
             raise error from error.__cause__
         return error
@@ -502,17 +481,19 @@ class SlurmJob:
         JobAliveError
             Something of the latest run can still run, or another session is retrying.
         """
-        state = self._follower.look()
-        self._refuse_prepared("retry")
-        self._refuse_alive(state, "retry")
-        plan = plan_retry(self._follower, self._collector, state, rows, changed)
-        if plan is None:
-            print(f"{self.name}: nothing to retry, all {len(self)} rows are ok")  # noqa: T201
-            return self
-        function = None
-        if f is not None or more_args is not None:
-            function = changed_function(self._load_payload(), self._parameters, f, more_args)
-        return self._submit(add_run(self._disk, self._content, plan, function))
+        with _about(self):
+            state = self._follower.look()
+            self._refuse_prepared("retry")
+            refuse_alive(self.name, state, "retry")
+            plan = plan_retry(self._follower, self._collector, state, rows, changed)
+            if plan is None:
+                print(f"{self.name}: nothing to retry, all {len(self)} rows are ok")  # noqa: T201
+                return self
+            function = None
+            if f is not None or more_args is not None:
+                function = changed_function(self._load_payload(), self._parameters, f, more_args)
+            start(self._disk, self._content, add_run(self._disk, self._content, plan, function))
+        return self
 
     def submit(self, *, force: bool = False, **changed: Any) -> SlurmJob:
         """Submit what was only prepared, or refused.
@@ -535,63 +516,8 @@ class SlurmJob:
         SubmissionUnknownError
             Nobody knows whether it was.
         """
-        state = self._follower.look(ask=False)
-        doubtful = self._follower.doubtful
-        if doubtful:
-            state = self._follower.look()
-        run = self._follower.run
-        if doubtful and run.submission and not changed:
-            return self._announce(plan_of(run.asked, len(run.rows)), run.submission)
-        unknown = self._follower.doubtful
-        if unknown and not force:
-            raise with_job(SubmissionUnknownError(self._unknown_submission(state)), self)
-        if state is not JobState.PREPARED and not unknown:
-            raise JobAliveError(
-                f"{self.name} was submitted already, as {self.job_id}, and is {state}. To run rows "
-                "again: job.retry().",
-                job=self,
-            )
-        backend = changed.pop("backend", None)
-        plan = plan_of(run.asked, len(run.rows))
-        plan = change_plan(plan, changed, anew=bool(run.intents))
-        return self._submit(plan, attempt=run.attempts, backend=backend)
-
-    def _unknown_submission(self, state: JobState) -> str:
-        return (
-            f"{self.name} was not submitted again: {self._follower.status(state, dict).note} "
-            "Try again later, or submit it whatever became of that attempt with "
-            "job.submit(force=True)."
-        )
-
-    def _submit(self, plan: RunPlan, *, attempt: int = 0, backend: str | None = None) -> SlurmJob:
-        from dataclasses import replace  # noqa: PLC0415  # two uses
-
-        from slurmapply.backends import choose_backend  # noqa: PLC0415
-
-        plan = replace(plan, backend=choose_backend(backend or plan.backend))
-        try:
-            submission = submit_run(self._disk, self._content, plan, attempt)
-        except SubmissionError as error:
-            raise with_job(error, self) from error.__cause__
-        except KeyboardInterrupt:
-            if plan.backend != "inline":  # there it stopped the rows, and they are in the folder
-                sys.stderr.write(
-                    f"stopped submitting {self.name}. Whether it was submitted: "
-                    f'SlurmJob.open("{self.name}").status() looks; .submit() goes on from there\n'
-                )
-            raise
-        return self._announce(plan, submission)
-
-    def _announce(self, plan: RunPlan, submission: Submission) -> SlurmJob:
-        from dataclasses import replace  # noqa: PLC0415  # two uses
-
-        listing.remember(self._folder)
-        described = scheduler_for(submission.kind).describe(submission)
-        plan = replace(plan, backend=submission.kind)
-        print(announcement(self.name, self._folder, plan, described))  # noqa: T201  # the one line that users wait for
-        warning = disk_warning(self._folder, submission.kind)
-        if warning:
-            print(warning)  # noqa: T201  # below the line that it is about
+        with _about(self):
+            start_prepared(self._disk, self._content, self._follower, changed, force=force)
         return self
 
     def cancel(self) -> None:
@@ -599,30 +525,7 @@ class SlurmJob:
 
         The ``cancelled`` mark is written first, so that tasks that start later end at once.
         """
-        state = self._follower.look()
-        run = self._follower.run
-        if state in OVER:
-            print(f"{self.name}: nothing to cancel, it is {state}")  # noqa: T201
-            return
-        # What it names is ended in your name: it may be a process of yours.
-        self._disk.open_trusted(jobfolder.JOB).close()
-        unmarked = self._mark_cancelled(run.number)
-        if run.submission:
-            scheduler_for(run.submission.kind).cancel(run.submission)
-        self._follower.expect_change()
-        done = len(self) - self._follower.status(state, dict).counts.get(RowStatus.PENDING, 0)
-        print(  # noqa: T201
-            f"{self.name}: cancelled; {done} of {len(self)} rows had begun or ended"
-            + (f" (that could not be written down: {unmarked})" if unmarked else "")
-        )
-
-    def _mark_cancelled(self, run: int) -> OSError | None:
-        """Write the mark; gives why it could not be, for its tasks are to be ended all the same."""
-        try:
-            self._disk.publish(jobfolder.cancelled(run), b"")
-        except OSError as error:
-            return error
-        return None
+        cancel(self._disk, self._content, self._follower)
 
     def end_tasks(self) -> None:
         """Wait until no task is left of a job that is over, ending those that are not needed.
@@ -635,19 +538,8 @@ class SlurmJob:
         JobAliveError
             Rows are still to run, or a task does not end.
         """
-        self._refuse_alive(self._follower.look(), "end the tasks of")
-        if _within(_LAST_WORDS, self._follower.tasks_have_ended, 0.02):
-            return
-        submission = self._follower.run.submission
-        if submission is None or not self._follower.tasks_are_known():
-            return
-        scheduler_for(submission.kind).cancel(submission)
-        if not _within(_LONGEST_END, lambda: not self._follower.tasks_are_known(), 0.5):
-            raise JobAliveError(
-                f"tasks of {self.name} ({submission.job_id}) do not end though they were "
-                "cancelled. Try again in a while; squeue says what they wait for.",
-                job=self,
-            )
+        with _about(self):
+            end_tasks(self.name, self._follower)
 
     def cleanup(self, wait: bool = True, keep: str | None = None) -> None:  # noqa: FBT001, FBT002  # R's order
         """Delete the job folder.
@@ -669,7 +561,8 @@ class SlurmJob:
         state = self._follower.look()
         if wait and state not in OVER:
             state = self._wait()
-        self._refuse_alive(state, "clean up")
+        with _about(self):
+            refuse_alive(self.name, state, "clean up")
         self.end_tasks()
         if keep == "results":
             removal.keep_results(self._folder)
@@ -677,14 +570,6 @@ class SlurmJob:
         left = removal.remove(self._folder)
         if left:
             print(f"{self.name}: {len(left)} files are still in use, in {left[0].parent}")  # noqa: T201
-
-    def _refuse_alive(self, state: JobState, what: str) -> None:
-        if state not in OVER:
-            raise JobAliveError(
-                f"cannot {what} {self.name} now: it is {state}, and tasks of it may still run. "
-                "Wait with job.wait(), or end it with job.cancel() and wait.",
-                job=self,
-            )
 
     # -- showing ---------------------------------------------------------------------------
 
@@ -715,8 +600,8 @@ class SlurmJob:
         >>> from slurmapply import slurm_map
         >>> job = slurm_map(abs, [-1, 2], job_name="drawn", backend="inline")  # doctest: +ELLIPSIS
         drawn: 2 rows...
-        >>> job.plot_timeline().get_xlabel()
-        'time since the first task began (ms)'
+        >>> job.plot_timeline().get_title(loc="left")
+        'drawn: 2 rows: 2 ok'
         """
         from slurmapply import plots  # noqa: PLC0415  # few sessions draw
 
@@ -818,14 +703,14 @@ def _reopen(folder: str, trust: bool) -> SlurmJob:  # noqa: FBT001  # called by 
     return SlurmJob(folder, trust=trust)
 
 
-def _within(seconds: float, condition: Callable[[], bool], pause: float) -> bool:
-    """Wait for a condition; tells whether it came."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(pause)
-    return True
+@contextlib.contextmanager
+def _about(job: SlurmJob) -> Iterator[None]:
+    """Give errors that come from within the job that they are about."""
+    try:
+        yield
+    except (JobAliveError, SubmissionError, WaitTimeoutError) as error:
+        error.job = job
+        raise
 
 
 def _check_errors(errors: str) -> None:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+#: Above it a float cannot hold every whole number.
+EXACT_IN_FLOAT = 2**53
+
 
 class NumberColumn(NamedTuple):
     """Cells that are all bool, all int or all float, as NumPy has them.

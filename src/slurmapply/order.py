@@ -56,11 +56,12 @@ class OrderedRows(RowNumbers):
     [range(7, 8), range(1, 3)]
     """
 
-    __slots__ = ("_numbers", "costs")
+    __slots__ = ("_numbers", "_positions", "costs")
 
     def __init__(self, numbers: Iterable[int], members: RowNumbers, costs: CostClasses) -> None:
         super().__init__(members.ranges)
         self._numbers = array("I", numbers)
+        self._positions = array("I")
         self.costs = costs
 
     def __iter__(self) -> Iterator[int]:
@@ -94,15 +95,19 @@ class OrderedRows(RowNumbers):
 
     def position(self, number: int) -> int:
         """Give the position of a number that is in the set."""
-        return self._numbers.index(number)
+        if not self._positions:  # by number, made when somebody asks; nodes do not
+            self._positions = array("I", bytes(4 * (max(self._numbers) + 1)))
+            for position, each in enumerate(self._numbers):
+                self._positions[each] = position
+        return self._positions[number]
 
 
 def encode_order(costs: Sequence[float]) -> bytes:
     """Write ``rows.order`` for the cost of each row.
 
-    Rows that cost the same stay in the order of their numbers. In a job of more than one block of
-    parameters, so do those of which the costs differ by a few percent: an estimate says no more,
-    and a node that works on rows in their own order loads each block once.
+    Rows that cost the same stay in the order of their numbers. In a job of more rows than a block
+    of parameters holds, so do those of which the costs differ by a few percent: an estimate says
+    no more, and a node that works on rows in their own order loads each block once.
     """
     highest = max(costs, default=0.0) or 1.0
     alike = _alike if len(costs) > BLOCK_ROWS else float

@@ -18,12 +18,13 @@ import json
 import struct
 import zlib
 from array import array
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurmapply.states import OK_CODE, STATUS_CODES, RowStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping, Sequence
 
 MAGIC = b"slurmrec"
 FORMAT = 1
@@ -87,10 +88,6 @@ class Measures(NamedTuple):
     log_length: int = 0
 
 
-def _empty_columns() -> dict[str, list[Any]]:
-    return {name: [] for name, _ in COLUMNS}
-
-
 class FrameBuilder:
     """Collects rows until they are written as one frame.
 
@@ -100,16 +97,16 @@ class FrameBuilder:
         The job's.
     """
 
-    __slots__ = ("causes", "columns", "uuid", "values")
+    __slots__ = ("batches", "causes", "uuid", "values")
 
     def __init__(self, uuid: bytes) -> None:
         self.uuid = uuid
-        self.columns = _empty_columns()
+        self.batches: list[Mapping[str, Sequence[Any]]] = []
         self.causes: list[str] = []
         self.values: list[bytes] = []
 
     def __len__(self) -> int:
-        return len(self.columns["row"])
+        return sum(len(batch["row"]) for batch in self.batches)
 
     @property
     def full(self) -> bool:
@@ -129,13 +126,15 @@ class FrameBuilder:
         self._add(row, STATUS_CODES[status], KIND_FAILURE, cause, attempt, *measures, slot)
 
     def _add(self, *cells: Any) -> None:
-        for column, cell in zip(self.columns.values(), cells, strict=True):
-            column.append(cell)
+        names = (name for name, _ in COLUMNS)
+        self.add_columns(**{name: (cell,) for name, cell in zip(names, cells, strict=True)})
 
-    def add_columns(self, **columns: Iterable[Any]) -> None:
-        """Add rows column by column; their values and failures are kept already, in this order."""
-        for name, cells in columns.items():
-            self.columns[name].extend(cells)
+    def add_columns(self, **columns: Sequence[Any]) -> None:
+        """Add rows column by column; their values and failures are kept already, in this order.
+
+        All in one step: in the session a KeyboardInterrupt may come at any moment.
+        """
+        self.batches.append(columns)
 
     def keep(self, value: bytes) -> int:
         """Keep the pickle of a row's value; gives what stands for it in the row's slot."""
@@ -151,19 +150,21 @@ class FrameBuilder:
     def take(self) -> bytes:
         """Give the collected rows as one frame, and begin anew."""
         frame = _encode_frame(self)
-        for column in self.columns.values():
-            column.clear()
-        self.causes, self.values = [], []
+        self.batches, self.causes, self.values = [], [], []
         return frame
 
 
 def _encode_frame(builder: FrameBuilder) -> bytes:
     constant = 0
     parts = []
+    columns = {
+        name: [*chain.from_iterable(batch[name] for batch in builder.batches)]
+        for name, _ in COLUMNS
+    }
     for bit, (name, code) in enumerate(COLUMNS):
-        cells = builder.columns[name]
+        cells = columns[name]
         if name == "slot":
-            parts.append(_pack_slots(builder.columns["kind"], cells))
+            parts.append(_pack_slots(columns["kind"], cells))
             continue
         # The last cell first: by it most columns that vary are known at once.
         if cells[0] == cells[-1] and cells.count(cells[0]) == len(cells):
@@ -174,8 +175,8 @@ def _encode_frame(builder: FrameBuilder) -> bytes:
     causes = json.dumps(builder.causes).encode()
     values = b"".join(builder.values)
     header = HEADER.pack(
-        MAGIC, FORMAT, constant, builder.uuid, len(builder), len(table), len(causes), len(values),
-        zlib.crc32(table + causes), zlib.crc32(values),
+        MAGIC, FORMAT, constant, builder.uuid, len(columns["row"]),
+        len(table), len(causes), len(values), zlib.crc32(table + causes), zlib.crc32(values),
     )  # fmt: skip
     return b"".join((header, CHECKSUM.pack(zlib.crc32(header)), table, causes, values))
 

@@ -60,10 +60,7 @@ class Parameters:
 
     def arguments(self, row: int) -> dict[str, Any]:
         """Give what a row's call gets."""
-        if self._rows is None:
-            self.check_trust()
-            self._rows = open_rows(self._disk)
-        return self._rows.arguments(row)
+        return self._reader().arguments(row)
 
     def shown(self, row: int) -> str:
         """Write a row's parameters as ``a=1, b='x'``, cut short."""
@@ -88,8 +85,7 @@ class Parameters:
         return Params(columns, self._job["rows"], frame)
 
     def _columns(self) -> dict[str, list[Any]]:
-        self.check_trust()
-        rows = open_rows(self._disk)
+        rows = self._reader()
         columns: dict[str, list[Any]] = {name: [] for name in rows.names}
         for block in rows.all_blocks():
             for name, cells in block.columns().items():
@@ -115,9 +111,13 @@ class Parameters:
 
     def column_names(self) -> list[str]:
         """Give the names of the parameters; the item of slurm_map has none."""
+        return self._reader().names
+
+    def _reader(self) -> RowReader:
         if self._rows is None:
+            self.check_trust()
             self._rows = open_rows(self._disk)
-        return self._rows.names
+        return self._rows
 
     def stored(self) -> dict[str, Any]:
         """Give the user's own frame or Series, and the keys of items."""

@@ -170,6 +170,7 @@ def _find(name: Any, places: list[Mapping[str, Any]]) -> Any:
 def caller_outside() -> FrameType | None:
     """Give the frame of the user's code that called into this package."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # the documented way to one's caller
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("slurmapply"):
+    package = __name__.partition(".")[0]
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == package:
         frame = frame.f_back
     return frame

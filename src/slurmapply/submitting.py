@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from slurmapply import jobfolder
 from slurmapply.backends import scheduler_for
 from slurmapply.disk import FolderDisk
-from slurmapply.errors import JobAliveError, JobFolderError, SchedulerError, SubmissionError
+from slurmapply.errors import JobAliveError, JobFolderError, SchedulerError
 from slurmapply.intents import declared, who_submits
 from slurmapply.preparing import RunPlan, write_function, write_run
 from slurmapply.resources import check_resources, resources_of
@@ -211,9 +211,3 @@ def _is_run(disk: FolderDisk, plan: RunPlan) -> bool:
     with contextlib.suppress(JobFolderError):
         return bool(jobfolder.read_run(disk, plan.number)["tag"] == plan.tag)
     return False
-
-
-def with_job(error: SubmissionError, job: Any) -> SubmissionError:
-    """Give a refusal the job that it was about."""
-    error.job = job
-    return error

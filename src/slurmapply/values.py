@@ -59,15 +59,36 @@ class ValueReader:
         return self._latest[1]
 
     def one(self, row: int) -> Any:
-        """Give the value of a row that is ok, or a RowError when it cannot be unpickled here."""
+        """Give the value of a row that is ok.
+
+        Raises
+        ------
+        RowError
+            It cannot be unpickled here.
+        FormatError, UntrustedFolderError
+            As `of_frame`.
+        """
+        frame, index = self._found(row)
+        values = self.of_frame(frame)
+        try:
+            return values.value(index)
+        except (Exception, SystemExit) as error:  # unpickling runs the user's code
+            raise _not_loaded(row, error) from error
+
+    def is_damaged(self, row: int) -> bool:
+        """Whether the value of a row that is ok cannot be read; it is forgotten then."""
+        frame, _ = self._found(row)
+        try:
+            self.of_frame(frame)
+        except FormatError:
+            return True
+        return False
+
+    def _found(self, row: int) -> tuple[Frame, int]:
         found = self._survey.outcomes.find(row)
         if found is None:
             raise LookupError(f"row {row} has no outcome")
-        values = self.of_frame(found[0])
-        try:
-            return values.value(found[1])
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # unpickling runs the user's code
-            return _not_loaded(row, error)
+        return found
 
     def numbers(self) -> NumberColumn | None:
         """Give the values of all rows where they are numbers of one type, else None.
@@ -104,18 +125,13 @@ class ValueReader:
         self._begin()
         if not keep:
             self._kept.clear()
+        read = self._read_once if keep else self._read
         while True:
-            unread: dict[int, RowError] = {}
-
-            def cannot(row: int, error: BaseException, of: dict[int, RowError] = unread) -> Any:
-                of[row] = _not_loaded(row, error)
-                return nothing
-
-            read = self._read_once if keep else self._read
             try:
-                return gathered_values(self._survey.outcomes, nothing, read, cannot), unread
+                values, unread = gathered_values(self._survey.outcomes, nothing, read)
             except FormatError:
                 continue
+            return values, {row: _not_loaded(row, error) for row, error in unread.items()}
 
     def _begin(self) -> None:
         self._trusted.clear()

@@ -202,6 +202,7 @@ def test_A_06_a_segfault_is_told_with_the_place_in_the_function() -> None:
     for text in (row.traceback, row.log):
         assert "Fatal Python error: Segmentation fault" in text
         assert "in touches_nothing" in text
+    assert "slurmapply/worker/" not in row.traceback
     assert row.log.startswith("row 1\n")
     assert statuses(job) == ["ok", "crashed", "ok"]
     assert job.logs(row=2) == "row 2\n"

@@ -196,9 +196,9 @@ def test_H_08_a_hundred_thousand_tasks_in_the_queue_are_read_quickly(
     lines.write_text("".join(f"7|{n}|PENDING||name|Resources\n" for n in range(100_000)))
     fakes.add("squeue", f"cat '{lines}'")
     submission = Submission("slurm", "7", {"cluster": None, "tasks": 100_000, "options": {}})
-    began = time.monotonic()
+    began = time.process_time()
     answer = SlurmScheduler().states([submission])
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 5
     assert answer.known
     assert len(answer.tasks) == 100_000
     (call,) = fakes.calls("squeue")

@@ -6,6 +6,7 @@ import inspect
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from slurmapply.errors import SlurmApplyError
 from slurmapply.palette import counted, exact
 from slurmapply.report.text import LONGEST_TEXT, at, cut, shown
 from slurmapply.rows import ITEM
@@ -80,7 +81,10 @@ def _plain(default: Any) -> Any:
 
 
 def _parameters(sources: Sources) -> str:
-    names = [cut(name, 60) for name in sources.parameters.column_names() if name != ITEM]
+    try:
+        names = [cut(name, 60) for name in sources.parameters.column_names() if name != ITEM]
+    except SlurmApplyError:  # the table of rows says why
+        return ""
     more = len(names) - _MOST_NAMES
     said = ", ".join(names[:_MOST_NAMES])
     return f"{said} and {more} more" if more > 0 else said

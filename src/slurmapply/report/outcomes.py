@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from slurmapply.errors import SlurmApplyError
+from slurmapply.errors import FormatError, SlurmApplyError
 from slurmapply.outcome import KIND_PICKLE
 from slurmapply.outcome_file import FrameValues
 from slurmapply.palette import exact
@@ -30,6 +30,8 @@ _MOST_COLUMNS = 12
 _LARGEST_VALUE = 10_000
 _LARGEST_FRAME = 4_000_000
 _TAIL = 2000
+#: How the dump begins that a process leaves on its console when it crashes (Python's faulthandler).
+_CRASH = "Fatal Python error: "
 #: Stands for the value of a row that has none.
 _NOTHING = object()
 
@@ -65,9 +67,9 @@ def causes(sources: Sources) -> tuple[list[dict[str, Any]], int]:
 
 def _cause(sources: Sources, status: RowStatus, cause: str, rows: Sequence[int]) -> dict[str, Any]:
     told, failure = sources.collector.told(rows[0], sources.state)
-    printed = sources.consoles.of_row(rows[0])[-_TAIL:].strip()
-    if printed and printed in failure.traceback:
-        printed = ""  # a crash prints its traceback
+    printed = sources.consoles.of_row(rows[0])
+    if failure.traceback:
+        printed = printed.partition(_CRASH)[0]  # what follows is the traceback
     return {
         "status": str(status),
         "cause": cut(cause, 200),
@@ -76,7 +78,7 @@ def _cause(sources: Sources, status: RowStatus, cause: str, rows: Sequence[int])
         "sentence": cut(told, 600),
         "first": rows[0],
         "traceback": cut(failure.traceback, LONGEST_TEXT),
-        "printed": cut(printed, _TAIL),
+        "printed": cut(printed.strip()[-_TAIL:], _TAIL),
     }
 
 
@@ -93,12 +95,12 @@ def table(sources: Sources) -> dict[str, Any]:
     refuse, they are not shown, and `note` says why.
     """
     chosen = _chosen(sources)
-    note = ""
+    names, note = [], ""
     try:
         sources.parameters.check_trust()
+        names = sources.parameters.column_names()[:_MOST_COLUMNS]
     except SlurmApplyError as error:
         note = f"Parameters and results are not shown: {error}"
-    names = [] if note else sources.parameters.column_names()[:_MOST_COLUMNS]
     lines = [_line(sources, row, names) for row in chosen]
     values = [] if note else [_value(sources, row) for row in chosen]
     results, cells = _result_columns(values)
@@ -183,5 +185,7 @@ def _value(sources: Sources, row: int) -> Any:
         return f"({size / 1e6:.2g} MB)"
     try:
         return sources.collector.value(row)
-    except SlurmApplyError:
+    except FormatError:
         return "(damaged)"
+    except SlurmApplyError:
+        return "(cannot be loaded here)"

@@ -81,6 +81,7 @@ class Claims:
         self._waiting: list[_Waiting] = []
         self._token = ""
         self._claimed = False
+        self._unanswered: set[tuple[int, int]] = set()
 
     def take(self) -> Claim | None:
         """Claim the next chunk that has something to do, None when there is none now."""
@@ -179,7 +180,8 @@ class Claims:
         latest: dict[int, int] = {}
         for name in self._disk.names(jobfolder.claims(self._run.number)):
             claim = jobfolder.parse_claim(name)
-            if claim is not None:
+            # What may be our own is linked once more: then its content tells whose it is.
+            if claim is not None and claim not in self._unanswered:
                 latest[claim[0]] = max(latest.get(claim[0], 0), claim[1])
         return latest
 
@@ -187,10 +189,12 @@ class Claims:
         name = jobfolder.claim(self._run.number, chunk, generation)
         if not self._token:
             self._token = self._make_token()
+        self._unanswered.add((chunk, generation))
         won = self._disk.link(self._token, name)
         if won and not self._claimed:
-            self._disk.forget(self._token, name)
-            self._token, self._claimed = name, True
+            token, self._token, self._claimed = self._token, name, True
+            self._disk.forget(token, name)
+        self._unanswered.remove((chunk, generation))
         if self._known is not None:
             self._known.add(chunk)
         return won

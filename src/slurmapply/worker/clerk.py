@@ -30,7 +30,7 @@ from slurmapply.worker.console import ROW_LIMIT, cut_notice
 from slurmapply.worker.patience import insist
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from slurmapply.disk import FolderDisk
     from slurmapply.records import TaskRecord
@@ -41,7 +41,13 @@ if TYPE_CHECKING:
 _LAST_WORDS = 16 * 1024
 #: How a traceback of `faulthandler` begins, and the frames of ours at its end.
 _DUMPS = ("Fatal Python error: ", "Current thread 0x", "Thread 0x")
-_OURS = re.compile(r'(?m)^  File "[^"\n]*slurmapply/call\.py", line \d+ in __call__\n(?:  .*\n)*')
+_OURS = re.compile(
+    r'(?m)^  File "[^"\n]*slurmapply/worker/evaluate\.py", line \d+ in evaluate\n(?:  .*\n)*'
+)
+
+
+def _encode(what: str, fields: Mapping[str, Any]) -> tuple[str, bytes]:
+    return what, json.dumps({"ask": what, **fields}).encode() + b"\n"
 
 
 class Clerk:
@@ -67,12 +73,13 @@ class Clerk:
 
     def ask(self, what: str, **fields: Any) -> None:
         """Send a request; what the pipe does not take now goes with the next `flush`."""
-        self.repeat((what, json.dumps({"ask": what, **fields}).encode() + b"\n"))
+        self.repeat(_encode(what, fields))
 
     def ask_once(self, what: str, **fields: Any) -> None:
-        """Send a request unless one of its kind was not answered yet."""
-        if all(asked != what for asked, _ in self._open):
-            self.ask(what, **fields)
+        """Send a request unless the same was not answered yet."""
+        request = _encode(what, fields)
+        if request not in self._open:
+            self.repeat(request)
 
     def repeat(self, request: tuple[str, bytes]) -> None:
         """Send a request that another clerk was sent before."""

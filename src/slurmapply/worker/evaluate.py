@@ -63,14 +63,16 @@ def evaluate(
         return KIND_FAILURE, failure_of(error)
     kind = _KINDS.get(type(value), KIND_PICKLE)
     if kind == KIND_PICKLE or (kind == KIND_INT and not _INT64_LEAST <= value <= _INT64_MOST):
-        return _pickled(value)
+        return _pickled(value, interruptible=interruptible)
     return kind, value
 
 
-def _pickled(value: Any) -> tuple[int, Any]:
+def _pickled(value: Any, *, interruptible: bool) -> tuple[int, Any]:
     try:
         return KIND_PICKLE, pickle_value(value)
     except BaseException as error:
+        if interruptible and isinstance(error, KeyboardInterrupt):
+            raise
         kind = type(value).__name__
         article = "an" if kind[:1].lower() in "aeiou" else "a"
         message = (
@@ -117,7 +119,7 @@ def _text(error: BaseException) -> str:
 def _below_package(error: BaseException) -> Any:
     """Give the traceback without this package's own frames at its head."""
     # The code's own file name: inside worker.pyz it is not the module's __file__.
-    package = os.path.dirname(os.path.dirname(evaluate.__code__.co_filename))
+    package = os.path.dirname(os.path.dirname(evaluate.__code__.co_filename)) + os.sep
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(package):
         trace = trace.tb_next

@@ -88,9 +88,11 @@ def _run_rows(
 
 def _groups(rows: int, history: dict[int, Past]) -> Iterator[Group]:
     """Cut all positions into groups with the same history."""
+    start = 0
     for past, same in itertools.groupby(range(rows), lambda p: history.get(p, NEW)):
-        first, *others = same
-        yield Group(range(first, first + len(others) + 1), past)
+        stop = start + sum(1 for _ in same)
+        yield Group(range(start, stop), past)
+        start = stop
 
 
 def _nothing(_row: int) -> str:

@@ -34,6 +34,9 @@ class LongRows:
 
     def watch(self, workers: Iterable[Worker], clerk: Clerk, now: float) -> None:
         """Have it written which rows run for long, and what they print without end cut."""
+        may_trim = now > self._next_trim
+        if may_trim:
+            self._next_trim = now + _TRIM_EVERY
         for worker in workers:
             row = worker.page.row
             if row.position == NO_ROW or now - row.began < LONG_ROW:
@@ -46,8 +49,7 @@ class LongRows:
             if worker.named != row.began:
                 worker.named = row.began
                 clerk.ask("running", attempt=row.attempt, start=row.start, **which)
-            elif now > self._next_trim:
-                self._next_trim = now + _TRIM_EVERY
+            elif may_trim:
                 clerk.ask_once("trim", **which)
 
     def pause(self, workers: Iterable[Worker], now: float) -> float:

@@ -37,6 +37,7 @@ WRITE_AFTER = 0.01
 #: rows nobody looks whether descriptors 1 and 2 are in their places either.
 _LOOK_AFTER = 0.001
 _UNTIL_KILLED = 10.0
+_ERROR_CODE = STATUS_CODES[RowStatus.ERROR]
 
 
 class _Failed(NamedTuple):
@@ -91,7 +92,7 @@ class RowLoop:
         self._frame = FrameBuilder(bytes.fromhex(assignment.uuid))
         self._peak = PeakMemory()
         # The batch: rows of one attempt, and where their part of the console begins.
-        self._lines: list[tuple[int, int, Any, float, float, int]] = []
+        self._lines: list[tuple[int, int, int, Any, float, float, int]] = []
         self._attempt = 1
         self._printed = console.length()
         self._reached = 0
@@ -120,16 +121,22 @@ class RowLoop:
                     break
                 positions = range(self._reached, positions.stop)
         finally:
+            leave_rows()
             self._settle()
             self._write()
-            leave_rows()
         # Not where something was raised: the row that spoils its worker is settled with it, or
         # the next worker would take it up again, and so on without end.
         page.rest()
         return self._reached
 
-    def _run_until_failure(self, positions: range, attempt: int) -> _Failed | None:
-        """Run rows until one fails, which it gives; None when there is none left to run."""
+    def _run_until_failure(
+        self, positions: range, attempt: int, *, begun: bool = False
+    ) -> _Failed | None:
+        """Run rows until one fails, which it gives; None when there is none left to run.
+
+        Nor are those left that are wanted back, but for one that was begun: its output and its
+        tries so far are known here only.
+        """
         page, console, clear, note = self._page, self._console, self._clear, self._lines.append
         function, interruptible = self._call.function, self._interruptible
         clock = time.perf_counter
@@ -140,7 +147,7 @@ class RowLoop:
         numbers = itertools.chain.from_iterable(self._rows.between(positions))
         for position, number in zip(positions, numbers, strict=True):
             began = clock()
-            if not page.enter(position, began):
+            if not page.enter(position, began, begun=begun):
                 return None
             enter(number)
             kind, value = evaluate(function, arguments, interruptible=interruptible)
@@ -159,7 +166,7 @@ class RowLoop:
                 page.log_offset = printed
             if kind == KIND_PICKLE:
                 value = self._frame.keep(value)
-            note((number, kind, value, began, ended - began, length))
+            note((number, kind, 0, value, began, ended - began, length))
             if ended > due:
                 due = self._settle()
         return None
@@ -188,7 +195,8 @@ class RowLoop:
             said += f"slurmapply: attempt {attempt} of row {last.number} failed, once more:\n"
             self._say(last.number, said + last.failure.traceback, self._printed)
             attempt, tries = attempt + 1, tries - 1
-            last = self._run_until_failure(range(last.position, last.position + 1), attempt)
+            only = range(last.position, last.position + 1)
+            last = self._run_until_failure(only, attempt, begun=True)
         if last:
             self._note_failure(last)
         else:
@@ -203,8 +211,9 @@ class RowLoop:
             self._console.mend()
         length = self._console.end(number, self._printed) - self._printed
         cause, slot = self._frame.keep_failure(failure)
-        self._lines.append((number, KIND_FAILURE, slot, failed.began, failed.seconds, length))
-        self._settle(STATUS_CODES[RowStatus.ERROR], cause)
+        line = (number, KIND_FAILURE, cause, slot, failed.began, failed.seconds, length)
+        self._lines.append(line)
+        self._settle()
         words = _words(failure)
         self._page.note_failure(fault_number(words), words)
         self._page.log_offset = self._printed
@@ -217,30 +226,20 @@ class RowLoop:
         self._cpu = time.process_time()
         self._due = self._looked + _LOOK_AFTER
 
-    def _settle(self, status: int = OK_CODE, cause: int = 0) -> float:
-        """Close the batch, and write when rows worth 10 ms are not written.
-
-        Parameters
-        ----------
-        status, cause
-            Of the last row, as they stand in the frame.
-
-        Returns
-        -------
-        float
-            When to settle again.
-        """
+    def _settle(self) -> float:
+        """Close the batch, and write when rows worth 10 ms are not; says when to settle again."""
         if self._lines:
-            self._close_batch(status, cause)
+            self._close_batch()
         if self._looked - self._unwritten_since > WRITE_AFTER or self._frame.full:
             self._write()
         self._due = min(self._looked + _LOOK_AFTER, self._unwritten_since + WRITE_AFTER)
         return self._due
 
-    def _close_batch(self, status: int, cause: int) -> None:
-        rows, kinds, slots, began, seconds, lengths = zip(*self._lines, strict=True)
+    def _close_batch(self) -> None:
+        rows, kinds, causes, slots, began, seconds, lengths = zip(*self._lines, strict=True)
         self._lines.clear()
         count = len(rows)
+        status = _ERROR_CODE if kinds[-1] == KIND_FAILURE else OK_CODE
         if not self._any_ok and (count > 1 or status == OK_CODE):
             self._any_ok = self._page.any_ok = True
         now, cpu, epoch = time.perf_counter(), time.process_time(), time.time()
@@ -251,13 +250,13 @@ class RowLoop:
             row=rows,
             status=[OK_CODE] * (count - 1) + [status],
             kind=kinds,
-            cause=[0] * (count - 1) + [cause],
+            cause=causes,
             attempt=[self._attempt] * count,
             start=[epoch - now + each for each in began],
             seconds=seconds,
             cpu=[each * cpu_rate for each in seconds],
             peak_mb=[UNKNOWN_PEAK] * (count - 1) + [self._peak.take(seconds[-1])],
-            log_offset=itertools.accumulate(lengths[:-1], initial=self._printed),
+            log_offset=[*itertools.accumulate(lengths[:-1], initial=self._printed)],
             log_length=lengths,
             slot=slots,
         )
@@ -296,15 +295,15 @@ class PeakMemory:
         self._reset()
 
     def take(self, seconds: float) -> float:
-        """Give the peak since the last look for a row of this length; -1 for a short one."""
+        """Give the peak since the last look for a row of this length, if it is worth one."""
         if seconds < self._WORTH_A_LOOK:
-            return -1.0
+            return UNKNOWN_PEAK
         try:
             text = read_text("/proc/self/status")
             sizes = dict(line.split(":", 1) for line in text.splitlines())
             peak = int(sizes["VmHWM"].split()[0]) - int(sizes["RssFile"].split()[0])
         except (OSError, KeyError, ValueError):
-            return -1.0
+            return UNKNOWN_PEAK
         self._reset()
         return peak / 1024
 

@@ -59,14 +59,14 @@ class Page:
 
     # -- written by the worker -------------------------------------------------------------
 
-    def enter(self, position: int, began: float) -> bool:
-        """Note the row that begins; says whether it is still wanted.
+    def enter(self, position: int, began: float, *, begun: bool = False) -> bool:
+        """Note the row that begins; says whether it is still wanted, as one that was begun is.
 
         First which row, then whether it is wanted: see Supervisor._stop_early.
         """
         self._words[_POSITION] = position
         self._times[_BEGAN] = began
-        if self._bytes[_STOP]:
+        if self._bytes[_STOP] and not begun:
             return False
         self._bytes[_CALLING] = True
         return True

@@ -21,7 +21,6 @@ from slurmapply.worker.gpus import visible_gpus
 from slurmapply.worker.loop import RowLoop
 from slurmapply.worker.memory import TaskMemory, in_words
 from slurmapply.worker.messages import DONE, GROUP, NOT_LOADED, NOT_WRITTEN, READY, REPORT
-from slurmapply.worker.page import Page
 from slurmapply.worker.traces import Traces
 
 if TYPE_CHECKING:
