@@ -376,7 +376,11 @@ def test_a_damaged_file_costs_its_rows_alone(shaky_job: SlurmJob) -> None:
         data[-1] ^= 0xFF
         path.write_bytes(data)
     page = page_of(SlurmJob.open(shaky_job.folder))
-    assert "12 rows" in page.text
+    assert "is damaged" in page.text
+    ok = [line for line in page.rows() if " fast ok " in line]
+    assert f"12 rows: {len(ok)} ok" in page.text
+    assert len(ok) < 10
+    assert len(page.rows()) == 12
 
 
 # -- where it goes -------------------------------------------------------------------------------

@@ -684,7 +684,7 @@ class SlurmJob:
                 collector=self._collector,
                 consoles=self._consoles,
                 state=state,
-                status=self._status(state),
+                status=lambda: self._status(state),
                 timeline=self._timeline(),
                 load_function=lambda: self._load_call().function,
                 usage=getattr(self, "usage", lambda: None),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slurmapply.report.sources import Sources
+    from slurmapply.status import JobStatus
 
 _MOST_ROWS = 200
 #: Of these at least so many are such as are ok, where there are any: an example says much.
@@ -36,12 +37,11 @@ _CRASH = "Fatal Python error: "
 _NOTHING = object()
 
 
-def outcome_bar(sources: Sources) -> list[dict[str, Any]]:
+def outcome_bar(status: JobStatus) -> list[dict[str, Any]]:
     """Give status, number of rows and part of all rows, of each status that rows have."""
-    rows = sources.status.rows
     return [
-        {"status": status, "rows": count, "percent": _percent(count, rows)}
-        for status, count in sources.status.counts.items()
+        {"status": word, "rows": count, "percent": _percent(count, status.rows)}
+        for word, count in status.counts.items()
     ]
 
 

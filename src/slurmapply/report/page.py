@@ -20,6 +20,7 @@ from slurmapply.version import VERSION
 
 if TYPE_CHECKING:
     from slurmapply.report.sources import Sources
+    from slurmapply.status import JobStatus
 
 
 def write_report(sources: Sources, path: str | os.PathLike[str], *, overwrite: bool) -> Path:
@@ -107,7 +108,9 @@ def render(sources: Sources) -> str:
 
 
 def _content(sources: Sources) -> dict[str, Any]:
-    status = sources.status
+    # First: whoever reads values may find that some are damaged, so that their rows are not ok.
+    first_rows = table(sources)
+    status = sources.status()
     found, more_causes = causes(sources)
     picture = timeline_picture(sources.timeline)
     return {
@@ -116,14 +119,14 @@ def _content(sources: Sources) -> dict[str, Any]:
         "over": sources.state in OVER,
         "summary": status.summary(),
         "note": cut(status.note, 2000),
-        "queue": [cut(each, 500) for each in _queue(sources)],
-        "bar": outcome_bar(sources),
+        "queue": [cut(each, 500) for each in _queue(status)],
+        "bar": outcome_bar(status),
         "rows": status.rows,
         "asked": asked_for(sources),
         "source": source_of(sources),
         "causes": found,
         "more_causes": more_causes,
-        "table": table(sources),
+        "table": first_rows,
         "timeline": picture | {"notes": [sentence(note) for note in picture["notes"]]},
         "durations": durations_picture(sources.collector.durations()),
         "used": used(sources.usage),
@@ -134,7 +137,7 @@ def _content(sources: Sources) -> dict[str, Any]:
     }
 
 
-def _queue(sources: Sources) -> list[str]:
+def _queue(status: JobStatus) -> list[str]:
     """Say why tasks wait, each reason once."""
-    reasons = [entry.get("explanation") or entry.get("reason") for entry in sources.status.queue]
+    reasons = [entry.get("explanation") or entry.get("reason") for entry in status.queue]
     return [*dict.fromkeys(str(reason) for reason in reasons if reason)]

@@ -27,8 +27,10 @@ class Sources(NamedTuple):
         Its ``job.json``; where it is.
     follower, parameters, collector, consoles
         What reads the folder.
-    state, status, timeline
+    state, timeline
         At this look.
+    status
+        Gives the status at this look; what turned out to be damaged since counts.
     load_function
         Gives the function; unpickles, with the checks that go before it.
     usage
@@ -43,7 +45,7 @@ class Sources(NamedTuple):
     collector: Collector
     consoles: Consoles
     state: JobState
-    status: JobStatus
+    status: Callable[[], JobStatus]
     timeline: Timeline
     load_function: Callable[[], Any]
     usage: Callable[[], Any]
