@@ -14,7 +14,7 @@ BENCH_OPTIONS ?=
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench cluster cluster-stop
+.PHONY: help demo test lint docs bench cluster cluster-stop
 
 help: ## say what can be done
 	@echo "Targets:"
@@ -39,6 +39,10 @@ lint: $(VENV)/.dev ## run ruff and mypy
 	$(BIN)/ruff format --check . || status=1; \
 	$(BIN)/mypy || status=1; \
 	exit $$status
+
+docs: $(VENV)/.dev ## build the documentation into build/docs; warnings are errors
+	$(BIN)/python -m sphinx -W --keep-going -n -q -c docs -d build/doctrees . build/docs
+	@echo "open build/docs/index.html"
 
 bench: $(VENV)-bench/.stamp ## measure against the peers, half an hour; writes docs/benchmarks.md
 	@$(PYTHON) -m tests.slurm_cluster install

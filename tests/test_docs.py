@@ -22,6 +22,9 @@ import math
 import os
 import pkgutil
 import re
+import runpy
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,10 +43,10 @@ PAGES = sorted(
     str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
 )
 #: Pages that show a Slurm at work; all others run on this machine.
-ON_SLURM = {"README.md", "docs/tutorial.md"}
+ON_SLURM = {"README.md", "docs/tutorial.md", "docs/how-to/check-a-cluster.md"}
 WRITE = "SLURMAPPLY_WRITE_DOCS"
 
-_FENCE = re.compile(r"```(\w*)\s*$")
+_FENCE = re.compile(r"```([\w{}-]*)\s*$")
 _COMMENT = re.compile(r"<!-- (not run|varies): .+ -->")
 #: What differs from one run to the next, in the words of our messages.
 _DIFFERS = (
@@ -267,6 +270,65 @@ def test_links_lead_somewhere(name: str) -> None:
     page = ROOT / name
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     assert not [target for target in targets if not (page.parent / target).exists()]
+
+
+# -- the site ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the site as `make docs` does."""
+    folder = tmp_path_factory.mktemp("site")
+    recipe = (ROOT / "Makefile").read_text().partition("\ndocs: ")[2].splitlines()[1]
+    argv = recipe.strip().replace("$(BIN)/python", sys.executable).split()
+    argv[argv.index("build/doctrees")], argv[argv.index("build/docs")] = (
+        str(folder / "doctrees"), str(folder / "html"),
+    )  # fmt: skip
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    return folder / "html"
+
+
+def test_the_site_has_a_page_for_each_of_ours(site: Path) -> None:
+    pages = [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")]
+    built = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
+    assert {page.relative_to(ROOT).with_suffix(".html").as_posix() for page in pages} <= built
+    assert "url=docs/index.html" in (site / "index.html").read_text()
+
+
+def test_every_public_name_has_its_place_on_the_site(site: Path) -> None:
+    page = (site / "docs/api.html").read_text()
+    missing = [name for name in slurmapply.__all__ if f'id="slurmapply.{name}"' not in page]
+    assert missing == []
+
+
+def test_the_pictures_are_those_that_the_script_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: dict[str, Any] = runpy.run_path(str(ROOT / "tools/draw_docs.py"))
+    monkeypatch.setitem(names["main"].__globals__, "IMAGES", tmp_path)
+    names["main"]()
+    drawn = {path.relative_to(tmp_path): path.read_text() for path in tmp_path.rglob("*.svg")}
+    assert drawn
+    assert drawn == {path: (ROOT / "docs/images" / path).read_text() for path in drawn}
+
+
+def test_messages_that_a_page_quotes_are_ours() -> None:
+    """What no example on a page can show is quoted there, in the words of the code."""
+    page = (ROOT / "docs/how-to/when-something-goes-wrong.md").read_text()
+    source = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    source = re.sub(r'"\s*\n\s*f?"', "", source)
+    for words in (
+        "waits its turn behind jobs of higher priority: nothing to do.",
+        "Slurm could not start the script or write its console: is the job folder on a disk",
+        "was left when its task reached its",
+        "was left when outcomes could not be written: ",
+        "make room on that disk, then job.retry()",
+        ", also when it was tried alone",
+        "Tried: ",
+    ):
+        assert words in page
+        assert words in source
 
 
 # -- docstrings ----------------------------------------------------------------------------------

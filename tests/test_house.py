@@ -28,6 +28,7 @@ MODULES = {
     for path in sorted(SOURCE.rglob("*.py"))
 }
 PUBLIC = [
+    "Check", "Default", "Defaults", "Diagnosis", "doctor", "get_defaults",
     "CurrentRow", "FormatError", "InvalidArgumentError", "JobAliveError", "JobExistsError",
     "JobFolderError", "JobNotFoundError", "JobState", "JobStatus", "NotPicklableError",
     "RowError", "RowReport", "RowStatus", "RowsFailedError", "SchedulerError",

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import stat
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurmapply import settings
+from slurmapply import Default, get_defaults, settings
 from slurmapply.errors import InvalidArgumentError, UntrustedFolderError
 from slurmapply.settings import load_defaults, merge_slurm_options, set_defaults, user_file
 
@@ -270,3 +271,113 @@ def test_a_key_saved_after_a_table_is_not_one_of_the_table() -> None:
     write(user_file(), '[slurm_options]\nqos = "x"\n')
     set_defaults(save=True, account="y", nodes=2)
     assert load_defaults() == {"account": "y", "nodes": 2, "slurm_options": {"qos": "x"}}
+
+
+# -- what holds, and where it comes from ---------------------------------------------------------
+
+
+@pytest.fixture
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ACCOUNT", "PARTITION", "QOS", "RESERVATION", "CLUSTERS"):
+        monkeypatch.delenv(f"SBATCH_{name}", raising=False)
+    for name in ("SLURM_CLUSTERS", "SLURMAPPLY_PYTHON"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("plain_environment")
+def test_every_keyword_that_may_be_set_has_its_line() -> None:
+    found = get_defaults()
+    assert [default.name for default in found] == [
+        *(name for name in settings.keywords() if name != "slurm_options"),
+        "slurm_options",
+    ]
+    sources = {default.name: default.source for default in found}
+    slurm = {name for name, source in sources.items() if source == "Slurm's own default"}
+    assert slurm == {"time", "mem", "partition", "account"}
+    assert set(sources.values()) == {"built in", "Slurm's own default", "cpus_per_node"}
+    assert found["nodes"] == Default("nodes", 2, "built in")
+    assert found["processes_per_node"].value == 2
+    assert found["python"].value == sys.executable
+
+
+@pytest.mark.usefixtures("plain_environment")
+def test_each_default_names_where_it_came_from(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(user_file(), 'partition = "user"\nmem = "4G"\n[slurm_options]\nqos = "a"\nnice = 5\n')
+    project = write(here / "slurmapply.toml", 'partition = "project"\n[slurm_options]\nnice = 6\n')
+    set_defaults(cpus_per_node=8, slurm_options={"mail_type": "END"})
+    for name, value in {"PARTITION": "p", "ACCOUNT": "a", "QOS": "q", "RESERVATION": "r"}.items():
+        monkeypatch.setenv(f"SBATCH_{name}", value)
+    found = get_defaults()
+    assert {name: (found[name].value, found[name].source) for name in (
+        "partition", "mem", "cpus_per_node", "processes_per_node", "account", "slurm_options.qos",
+        "slurm_options.nice", "slurm_options.mail-type", "slurm_options.reservation",
+    )} == {
+        "partition": ("project", str(project)),
+        "mem": ("4G", str(user_file())),
+        "cpus_per_node": (8, "this session"),
+        "processes_per_node": (8, "cpus_per_node"),
+        "account": ("a", "environment variable SBATCH_ACCOUNT"),
+        "slurm_options.qos": ("a", str(user_file())),
+        "slurm_options.nice": (6, str(project)),
+        "slurm_options.mail-type": ("END", "this session"),
+        "slurm_options.reservation": ("r", "environment variable SBATCH_RESERVATION"),
+    }  # fmt: skip
+    # As a call would have it.
+    assert load_defaults()["slurm_options"] == {"qos": "a", "nice": 6, "mail-type": "END"}
+
+
+@pytest.mark.usefixtures("plain_environment")
+def test_an_option_that_is_taken_back_is_no_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(user_file(), '[slurm_options]\nqos = "a"\n')
+    set_defaults(slurm_options={"qos": None})
+    assert [d for d in get_defaults() if d.name.startswith("slurm")] == [
+        Default("slurm_options", {}, "built in")
+    ]
+    monkeypatch.setenv("SBATCH_QOS", "q")
+    assert get_defaults()["slurm_options.qos"].source == "environment variable SBATCH_QOS"
+
+
+def test_the_environments_python_is_tried_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_defaults(python="/mine")
+    monkeypatch.setenv("SLURMAPPLY_PYTHON", "/first")
+    assert get_defaults()["python"].value == "/first"
+
+
+@pytest.mark.usefixtures("plain_environment")
+def test_printed_they_are_a_table_and_one_is_found_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "other" / "slurmapply.toml", "nodes = 7\n")
+    found = get_defaults(tmp_path / "other")
+    lines = str(found).splitlines()
+    assert len(lines) == len(found)
+    assert lines[0].split() == ["nodes", "7", str(tmp_path / "other" / "slurmapply.toml")]
+    assert found[0] is found["nodes"]
+    assert found[:2] == (found["nodes"], found["cpus_per_node"])
+    with pytest.raises(KeyError, match="nods"):
+        found["nods"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ('nodes = 2\n\nacount = "x"\n', 3, "no default 'acount'"),
+        ("# none yet\nnodes = 0\n", 2, "nodes should be a whole number above zero"),
+        ('nodes = 2\n[slurm_options]\narray = "0-3"\n', 2, "array"),
+        ("nodes = 2\nnodes = 3\n", 2, "not valid TOML"),
+        ("nodes =\n", 1, "not valid TOML"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named_with_its_line(
+    here: Path, text: str, line: int, words: str
+) -> None:
+    path = write(here / "slurmapply.toml", text)
+    with pytest.raises(InvalidArgumentError) as caught:
+        get_defaults()
+    assert str(path) in str(caught.value)
+    assert f"line {line}" in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_named_with_its_line(here: Path) -> None:
+    (here / "slurmapply.toml").write_bytes(b"nodes = 2\naccount = '\xe9t\xe9'\n")
+    with pytest.raises(InvalidArgumentError, match=r"slurmapply.toml, line 2: it is not UTF-8"):
+        get_defaults()

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from slurmapply.api import slurm_map as slurm_map
     from slurmapply.call import CurrentRow as CurrentRow
     from slurmapply.call import current_row as current_row
+    from slurmapply.checkup.diagnosis import Check as Check
+    from slurmapply.checkup.diagnosis import Diagnosis as Diagnosis
+    from slurmapply.checkup.doctor import doctor as doctor
     from slurmapply.collecting import RowReport as RowReport
+    from slurmapply.defaults import Default as Default
+    from slurmapply.defaults import Defaults as Defaults
+    from slurmapply.defaults import get_defaults as get_defaults
     from slurmapply.errors import FormatError as FormatError
     from slurmapply.errors import InvalidArgumentError as InvalidArgumentError
     from slurmapply.errors import JobAliveError as JobAliveError
@@ -50,7 +56,10 @@ if TYPE_CHECKING:
 _HOME = {
     "api": ("default_template", "slurm_apply", "slurm_call", "slurm_map"),
     "call": ("CurrentRow", "current_row"),
+    "checkup.diagnosis": ("Check", "Diagnosis"),
+    "checkup.doctor": ("doctor",),
     "collecting": ("RowReport",),
+    "defaults": ("Default", "Defaults", "get_defaults"),
     "errors": (
         "FormatError", "InvalidArgumentError", "JobAliveError", "JobExistsError",
         "JobFolderError", "JobNotFoundError", "NotPicklableError", "RowError", "RowsFailedError",

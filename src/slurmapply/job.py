@@ -133,12 +133,12 @@ class SlurmJob:
 
     @property
     def kind(self) -> str:
-        """How it was made: "apply", "map" or "call"."""
+        """By which call it was made, "apply", "map" or "call"."""
         return str(self._content["kind"])
 
     @property
     def seed(self) -> int:
-        """From which each row's random stream follows: as given, or drawn when it was made.
+        """From which each row's random stream follows, as given or drawn when it was made.
 
         ``slurm_apply(..., seed=job.seed)`` makes a job with the same streams.
         """
@@ -151,7 +151,7 @@ class SlurmJob:
 
     @property
     def nodes(self) -> int:
-        """How many tasks the latest run has: at most what was asked, fewer for few rows."""
+        """How many tasks the latest run has, at most what was asked, fewer for few rows."""
         return int(self._latest_run().asked["tasks"])
 
     def __len__(self) -> int:

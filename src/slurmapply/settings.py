@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import functools
 import os
+import re
 import secrets
 import stat
 from datetime import timedelta
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     Check: TypeAlias = Callable[[Any], object]
 
 FILE_NAME = "slurmapply.toml"
+#: What `sources` calls `set_defaults` without ``save=True``.
+THIS_SESSION = "this session"
 
 
 class SessionDefaults:
@@ -61,14 +64,41 @@ def load_defaults(folder: Path | None = None) -> dict[str, Any]:
     UntrustedFolderError
         Others could have written a file; it can hold shell lines.
     """
-    files = (user_file(), (folder or Path.cwd()) / FILE_NAME)
-    layers = [*(_read(path) for path in files), session().values]
+    layers = [values for _, values in sources(folder)]
     defaults: dict[str, Any] = {}
     for layer in layers:
         defaults.update(layer)
     options = merge_slurm_options(*(layer.get("slurm_options") for layer in layers))
     defaults.pop("slurm_options", None)
     return defaults | ({"slurm_options": options} if options else {})
+
+
+def sources(folder: Path | None = None) -> list[tuple[str, dict[str, Any]]]:
+    """Return what sets defaults in a folder, the weakest first; what sets none is left out.
+
+    Parameters
+    ----------
+    folder
+        The working folder; the current one by default.
+
+    Returns
+    -------
+    list
+        The path of a file or `THIS_SESSION`, and keywords with their values.
+
+    Raises
+    ------
+    InvalidArgumentError, UntrustedFolderError
+        As in `load_defaults`.
+    """
+    files = (user_file(), (folder or Path.cwd()) / FILE_NAME)
+    found = [(str(path), _read(path)) for path in files]
+    return [layer for layer in [*found, (THIS_SESSION, session().values)] if layer[1]]
+
+
+def keywords() -> tuple[str, ...]:
+    """Return the keywords that may have a default, in the order in which they are shown."""
+    return tuple(_CHECKS)
 
 
 def set_defaults(*, save: bool = False, **defaults: Any) -> Path | None:
@@ -150,8 +180,15 @@ def _read(path: Path) -> dict[str, Any]:
     except TOMLKitError as error:
         raise InvalidArgumentError(f"{path} is not valid TOML: {error}") from error
     for name, value in settings.items():
-        _check(name, value, str(path))
+        _check(name, value, f"{path}, line {_line_of(name, text)}")
     return {name: _expanded(name, value) for name, value in settings.items()}
+
+
+def _line_of(name: str, text: str) -> int:
+    """Find the line on which a file sets something, 1 if it is written in an unusual way."""
+    begins = re.compile(rf"\s*\[?\s*[\"']?{re.escape(name)}[\"']?\s*[].=]")
+    lines = text.splitlines()
+    return next((n for n, line in enumerate(lines, start=1) if begins.match(line)), 1)
 
 
 def _trusted_text(path: Path) -> str | None:
@@ -172,7 +209,13 @@ def _trusted_text(path: Path) -> str | None:
                 f" you. Take it away, or if it is yours: chmod o-w '{path}'.",
                 path=path,
             )
-        return file.read()
+        try:
+            return file.read()
+        except UnicodeDecodeError as error:
+            line = error.object[: error.start].count(b"\n") + 1
+            raise InvalidArgumentError(
+                f"{path}, line {line}: it is not UTF-8 text, as TOML has to be: {error.reason}."
+            ) from error
 
 
 def _save(defaults: Mapping[str, Any]) -> Path:

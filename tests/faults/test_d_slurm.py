@@ -590,7 +590,7 @@ def test_E_23_sinfo_is_not_asked_about_a_shared_disk(
     shims: Shims, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shims.add("sinfo", SINFO.format(nodes="'n1|n1|10.0.0.1'"))
-    monkeypatch.setattr("slurmapply.schedulers.local._file_system", lambda _: "nfs4")
+    monkeypatch.setattr("slurmapply.schedulers.local.file_system", lambda _: "nfs4")
     slurm_map(abs, [-1], **ONE).wait()
     monkeypatch.undo()
     assert shims.calls("sinfo") == 0

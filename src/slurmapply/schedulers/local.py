@@ -118,12 +118,12 @@ _EXPORTS = ("/var/lib/nfs/etab", "/etc/exports")
 
 def is_here(path: Path) -> bool:
     """Whether a path is on a file system of this machine, as far as /proc/mounts tells."""
-    return _file_system(path) in _OF_ONE_MACHINE
+    return file_system(path) in _OF_ONE_MACHINE
 
 
 def unshared_file_system(path: Path) -> str:
     """Name the kind of a file system that no other machine sees, empty for one that they may."""
-    return _file_system(path) if is_here(path) and not _is_exported(path) else ""
+    return file_system(path) if is_here(path) and not _is_exported(path) else ""
 
 
 def _is_exported(path: Path) -> bool:
@@ -136,7 +136,8 @@ def _is_exported(path: Path) -> bool:
     return any(root == path or root in path.parents for root in roots)
 
 
-def _file_system(path: Path) -> str:
+def file_system(path: Path) -> str:
+    """Name the kind of the file system that a path is on, empty where that cannot be known."""
     best, kind = "", ""
     try:
         lines = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace").splitlines()

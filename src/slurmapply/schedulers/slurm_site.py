@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from slurmapply.errors import SchedulerError
 from slurmapply.schedulers.command import run
-from slurmapply.schedulers.slurm_text import parse_config
+from slurmapply.schedulers.slurm_text import SINFO_FORMAT, Partition, parse_config, parse_sinfo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +32,53 @@ def config() -> dict[str, str]:
         It does not answer.
     """
     return parse_config(run(["scontrol", "show", "config"], timeout=_TIMEOUT).stdout)
+
+
+def version() -> str:
+    """Return what ``sbatch --version`` says, as ``"slurm 22.05.8"``; it asks no controller.
+
+    Raises
+    ------
+    SchedulerError
+        It cannot be run.
+    """
+    return run(["sbatch", "--version"], timeout=_TIMEOUT).stdout.strip()
+
+
+def list_partitions() -> tuple[Partition, ...]:
+    """Return the partitions with their limits.
+
+    Raises
+    ------
+    SchedulerError
+        Slurm does not answer.
+    """
+    asked = ["sinfo", "--noheader", f"--format={SINFO_FORMAT}"]
+    return parse_sinfo(run(asked, purpose="asking for the partitions", timeout=_TIMEOUT).stdout)
+
+
+def ask_accounts() -> None:
+    """Ask the accounts something small.
+
+    Raises
+    ------
+    SchedulerError
+        They do not answer, or there are none.
+    """
+    asked = ["sacct", "--noheader", "--parsable2", "--allocations", "--starttime=now-1minutes"]
+    run([*asked, "--format=JobID"], purpose="asking the accounts", timeout=_TIMEOUT)
+
+
+def warn_task(job_id: str) -> None:
+    """Send a running job the signal that Slurm sends before a time limit.
+
+    Raises
+    ------
+    SchedulerError
+        It could not be sent.
+    """
+    asked = ["scancel", "--batch", "--signal=USR1", job_id]
+    run(asked, purpose=f"sending a signal to Slurm job {job_id}", timeout=_TIMEOUT)
 
 
 def most_tasks(said: str, *, qos: object = None) -> int | None:

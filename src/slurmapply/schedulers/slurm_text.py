@@ -7,6 +7,7 @@ than they are, and means "unknown", never "over".
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slurmapply.schedulers.base import Phase, TaskState
@@ -22,8 +23,12 @@ SQUEUE_FORMAT = "%F|%K|%T|%N|%j|%r"
 #: ``sacct --format`` with ``--parsable2``.
 SACCT_FORMAT = "JobID,State,ExitCode,NodeList,JobName"
 
+#: ``sinfo --format``: partition, up or not, time limit, a node's memory and CPUs, how many nodes.
+SINFO_FORMAT = "%P|%a|%l|%m|%c|%F"
+
 _SQUEUE_FIELDS = SQUEUE_FORMAT.count("|") + 1
 _SACCT_FIELDS = SACCT_FORMAT.count(",") + 1
+_SINFO_FIELDS = SINFO_FORMAT.count("|") + 1
 
 # squeue(1) JOB STATE CODES, and the flags that squeue shows in place of the state: the order is in
 # job_state_string() of slurm_protocol_defs.c. POWER_UP_NODE and EXPEDITING came after 22.05.
@@ -63,6 +68,64 @@ _TASK_RANGE = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)")
 _MEMORY_MEGABYTES = {"": 1, "K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
 _MEGABYTES_PER_GIGABYTE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """Alike nodes of a partition.
+
+    Attributes
+    ----------
+    name, default
+        The partition's name, and whether jobs go there that name none.
+    state
+        ``"up"``, ``"down"``, ``"drain"`` or ``"inact"``.
+    time
+        Its time limit as Slurm writes it, ``"1-00:00:00"`` or ``"infinite"``.
+    memory, cpus
+        Of each node: megabytes and number, with a ``+`` where they differ.
+    nodes, usable
+        How many, and how many of them are idle or at work.
+    """
+
+    name: str
+    default: bool
+    state: str
+    time: str
+    memory: str
+    cpus: str
+    nodes: int
+    usable: int
+
+
+def parse_sinfo(text: str) -> tuple[Partition, ...]:
+    r"""Return the partitions in sinfo's answer in `SINFO_FORMAT`; other lines are passed over.
+
+    Examples
+    --------
+    >>> parse_sinfo("main*|up|infinite|4000|8|1/2/1/4\n")[0].usable
+    3
+    """
+    partitions = []
+    for line in text.splitlines():
+        fields = line.strip().split("|")
+        counts = re.fullmatch(r"(\d+)/(\d+)/\d+/(\d+)", fields[-1])
+        if len(fields) == _SINFO_FIELDS and counts:
+            name, state, time, memory, cpus, _ = fields
+            busy, idle, total = map(int, counts.groups())
+            partitions.append(
+                Partition(
+                    name=name.rstrip("*"),
+                    default=name.endswith("*"),
+                    state=state,
+                    time=time,
+                    memory=memory,
+                    cpus=cpus,
+                    nodes=total,
+                    usable=busy + idle,
+                )
+            )
+    return tuple(partitions)
 
 
 def phase(word: str) -> Phase:
