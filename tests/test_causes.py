@@ -47,7 +47,7 @@ ALIVE = {"PENDING": Phase.WAITING, "RUNNING": Phase.RUNNING, "COMPLETING": Phase
 STARTED = {"record": "started", "time": 1.0, "host": "h", "node": "node03", "limit": 600}
 
 
-def said(word: str, task: int | None = 0, **more: str) -> TaskState:
+def said(word: str, task: int | None = 0, **more: Any) -> TaskState:
     return TaskState("77", task, ALIVE.get(word, Phase.ENDED), word, **more)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from typing import TYPE_CHECKING
 
 from slurmapply import jobfolder, slurm_map
 from slurmapply.disk import FolderDisk
@@ -13,7 +14,11 @@ from slurmapply.rows import RowNumbers
 from slurmapply.survey import Survey
 from slurmapply.worker.claims import Claims
 from slurmapply.worker.clerk import Clerk, Desk
+from slurmapply.worker.memory import TaskMemory
 from slurmapply.worker.run import plan_run
+
+if TYPE_CHECKING:
+    import pytest
 
 LIFE = Life("77", 0, 0)
 
@@ -65,3 +70,24 @@ def test_what_was_asked_and_not_answered_is_not_asked_once_more() -> None:
     clerk.close()
     for end in (takes, answers):
         os.close(end)
+
+
+def test_the_end_says_what_the_task_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TaskMemory, "peak", lambda _: 100 << 20)
+    monkeypatch.setattr(TaskMemory, "limit", lambda _: (1 << 30) + (1 << 19))
+    disk, (only,) = desks(1)
+    only.do_finish("done", cpu=1.25)
+    (view,) = read_lives(disk, 0)
+    assert view.end is not None
+    used = {name: view.end[name] for name in ("cpu_seconds", "peak_mb", "memory_mb")}
+    assert used == {"cpu_seconds": 1.25, "peak_mb": 100.0, "memory_mb": 1024.5}
+
+
+def test_the_end_says_that_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TaskMemory, "peak", lambda _: None)
+    monkeypatch.setattr(TaskMemory, "limit", lambda _: None)
+    disk, (only,) = desks(1)
+    only.do_finish("done")
+    (view,) = read_lives(disk, 0)
+    assert view.end is not None
+    assert {view.end[name] for name in ("cpu_seconds", "peak_mb", "memory_mb")} == {None}

@@ -29,12 +29,12 @@ MODULES = {
 }
 PUBLIC = [
     "Check", "Default", "Defaults", "Diagnosis", "doctor", "get_defaults",
-    "CurrentRow", "FormatError", "InvalidArgumentError", "JobAliveError", "JobExistsError",
-    "JobFolderError", "JobNotFoundError", "JobState", "JobStatus", "NotPicklableError",
-    "RowError", "RowReport", "RowStatus", "RowsFailedError", "SchedulerError",
+    "CurrentRow", "Estimate", "FormatError", "InvalidArgumentError", "JobAliveError",
+    "JobExistsError", "JobFolderError", "JobNotFoundError", "JobState", "JobStatus",
+    "NotPicklableError", "RowError", "RowReport", "RowStatus", "RowsFailedError", "SchedulerError",
     "SchedulerNotFoundError", "SlurmApplyError", "SlurmJob", "SubmissionError",
-    "SubmissionUnknownError", "UntrustedFolderError", "WaitTimeoutError", "cancel_slurm",
-    "cleanup_files", "current_row", "default_template", "expand_grid", "get_job_status",
+    "SubmissionUnknownError", "UntrustedFolderError", "Usage", "WaitTimeoutError", "cancel_slurm",
+    "cleanup_files", "current_row", "default_template", "estimate", "expand_grid", "get_job_status",
     "get_slurm_out", "list_jobs", "local_slurm_array", "print_job_status", "set_defaults",
     "slurm_apply", "slurm_call", "slurm_job", "slurm_map",
 ]  # fmt: skip

@@ -141,7 +141,7 @@ def test_it_can_be_read_by_those_who_hear_it(shaky_job: SlurmJob) -> None:
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
-    assert page.source.count("<table>") == page.source.count("<caption>") == 2
+    assert page.source.count("<table>") == page.source.count("<caption>") == 3
     pictures = [attributes for tag, attributes in page.tags if tag == "svg"]
     assert [each["role"] for each in pictures] == ["img", "img"]
     titles = {attributes.get("id") for tag, attributes in page.tags if tag == "title"}
@@ -294,9 +294,21 @@ def test_many_rows_are_a_short_page_with_the_failed_ones_first() -> None:
     assert "301 error" in page.text or "302 error" in page.text
 
 
+def test_what_was_used_is_told_with_advice(shaky_job: SlurmJob) -> None:
+    text = page_of(shaky_job).text
+    usage = shaky_job.usage()
+    assert usage.facts
+    assert usage.missing
+    for line in [*usage.facts, *usage.missing, *usage.advice]:
+        assert line.partition(":")[2].strip() in text, line
+    assert re.search(r"Asked for, and used (\w.*\.)+ Tasks run task host workers", text)
+    assert re.search(r" elapsed busy cpu idle .*ended 0 0 \S+ 1 .* [\d.]+ [µm]?s \d+% .*done", text)
+
+
 class Usage:
     """What `job.usage()` gives, as far as a report looks at it."""
 
+    facts = ("queue: a task waited 3 s at most",)
     advice = ('you asked for 8 GB, the largest row used 0.6 GB: ask for less (mem="1G")',)
     missing = ("why task 3 waited",)
     tasks = pd.DataFrame({
@@ -304,21 +316,17 @@ class Usage:
         "idle_share": [0.25, 0.5], "peak_mb": [612.4, None], "ended": [None, None],
     })  # fmt: skip
 
-    def __str__(self) -> str:
-        return "shaky: 12 rows\n  queue: a task waited 3 s at most\nAdvice: none"
 
-
-def test_what_was_used_is_told_with_advice(
+def test_cells_of_tasks_have_units_and_what_is_not_known_is_left_out(
     shaky_job: SlurmJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SlurmJob, "usage", lambda _: Usage(), raising=False)
+    monkeypatch.setattr(SlurmJob, "usage", lambda _: Usage())
     page = page_of(shaky_job)
     for said in (
-        "Asked for, and used",
         'You asked for 8 GB, the largest row used 0.6 GB: ask for less (mem="1G").',
         "Queue: a task waited 3 s at most. Not known: why task 3 waited.",
         "task host busy idle peak 0 <b>node1 90 s 25% 612 MB 1 node2 50%",
-    ):  # fmt: skip
+    ):
         assert said in page.text, said
 
 
@@ -328,7 +336,7 @@ def test_what_cannot_be_looked_at_is_said_and_costs_no_more(
     def refuses(_: SlurmJob) -> NoReturn:
         raise SlurmApplyError("the folder is not yours")
 
-    monkeypatch.setattr(SlurmJob, "usage", refuses, raising=False)
+    monkeypatch.setattr(SlurmJob, "usage", refuses)
     text = page_of(shaky_job).text
     assert "Asked for, and used Not shown: the folder is not yours. Rows" in text
 

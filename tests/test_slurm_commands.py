@@ -397,7 +397,8 @@ def test_without_sbatch_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_one_question_for_all_submissions(fakes: Fakes, scheduler: SlurmScheduler) -> None:
     fakes.add(
         "squeue",
-        "echo '1|0|RUNNING|n1|a_b|None'; echo '1|1|PENDING||a_b|Priority';echo '2|0|NEW||a_b|x'",
+        "echo '1|0|RUNNING|n1|N/A|a_b|None'; echo '1|1|PENDING||N/A|a_b|Priority'; "
+        "echo '2|0|NEW||N/A|a_b|x'",
     )
     answer = scheduler.states([submission("1"), submission("2", tasks=1)])
     assert answer.known
@@ -447,7 +448,7 @@ def test_a_purged_job_is_known_to_be_gone(fakes: Fakes, scheduler: SlurmSchedule
 
 
 def test_the_accounts_know_what_the_queue_forgot(fakes: Fakes, scheduler: SlurmScheduler) -> None:
-    fakes.add("squeue", "echo '1|0|RUNNING|n1|a_b|None'")
+    fakes.add("squeue", "echo '1|0|RUNNING|n1|N/A|a_b|None'")
     fakes.add(
         "sacct",
         "printf '%s|a_b\\n' '1_0|PREEMPTED|0:0|n1' '1_1|TIMEOUT|0:0|n2' '2|RUNNING|0:0|n3'",
@@ -466,7 +467,8 @@ def test_a_task_that_lives_on_another_cluster_is_alive(
 ) -> None:
     fakes.add(
         "squeue",
-        "echo '1|0|REVOKED||a_b|None'; echo '1|0|RUNNING|n1|a_b|None'; echo '1|0|REVOKED||a_b|'",
+        "echo '1|0|REVOKED||N/A|a_b|None'; echo '1|0|RUNNING|n1|N/A|a_b|None'; "
+        "echo '1|0|REVOKED||N/A|a_b|'",
     )
     (state,) = scheduler.states([submission("1", tasks=1)]).tasks
     assert state.phase is Phase.RUNNING
@@ -475,7 +477,7 @@ def test_a_task_that_lives_on_another_cluster_is_alive(
 def test_a_job_that_has_got_the_same_id_is_not_ours(
     fakes: Fakes, scheduler: SlurmScheduler
 ) -> None:
-    fakes.add("squeue", "echo '1|0|RUNNING|n1|a|b|None'; echo '2|0|RUNNING|n1|mine_1|None'")
+    fakes.add("squeue", "echo '1|0|RUNNING|n1|N/A|a|b|None'; echo '2|0|RUNNING|n1|N/A|mine_1|None'")
     fakes.add("sacct", "echo '1_0|FAILED|0:0|n1|theirs'")
     named = [
         Submission("slurm", job_id, {"tasks": 1, "name": "mine_1", "options": {}})

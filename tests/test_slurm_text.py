@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from slurmapply.schedulers.base import Phase
+from slurmapply.schedulers.base import Account, Phase
 from slurmapply.schedulers.slurm_text import (
     memory_per_node,
+    parse_accounts,
     parse_config,
+    parse_moment,
     parse_sacct,
     parse_sbatch,
     parse_show_job,
@@ -23,21 +27,21 @@ from slurmapply.schedulers.slurm_words import (
 
 # Replies of a real 22.05.8, but for the lines that say otherwise.
 SQUEUE = """\
-26400043|N/A|CANCELLED||job_0a1b2c|BeginTime
-26400045|0|COMPLETING|node01|job_0a1b2c|None
-26400041|N/A|FAILED|node01|job_0a1b2c|JobLaunchFailure
-26400040|1|OUT_OF_MEMORY|node01|job_0a1b2c|OutOfMemory
-26400044|N/A|PENDING||job_0a1b2c|DependencyNeverSatisfied
-26400046|3|PENDING||job_0a1b2c|Priority
-26400045|1|RUNNING|node01|job_0a1b2c|None
-26400055|0-2,5,20-24:2%3|PENDING||job_0a1b2c|JobHeldUser
+26400043|N/A|CANCELLED||N/A|job_0a1b2c|BeginTime
+26400045|0|COMPLETING|node01|N/A|job_0a1b2c|None
+26400041|N/A|FAILED|node01|N/A|job_0a1b2c|JobLaunchFailure
+26400040|1|OUT_OF_MEMORY|node01|N/A|job_0a1b2c|OutOfMemory
+26400044|N/A|PENDING||N/A|job_0a1b2c|DependencyNeverSatisfied
+26400046|3|PENDING||N/A|job_0a1b2c|Priority
+26400045|1|RUNNING|node01|N/A|job_0a1b2c|None
+26400055|0-2,5,20-24:2%3|PENDING||N/A|job_0a1b2c|JobHeldUser
 """
 # squeue(1): with -M a line names the cluster; ReqNodeNotAvail lists nodes.
 SQUEUE_DOCUMENTED = """\
 *** Welcome to BIG, maintenance on Monday | see the web ***
 CLUSTER: big
-17|0|PENDING||job_0a1b2c|ReqNodeNotAvail, UnavailableNodes:node[01-02]|x
-18|4|BRAND_NEW|node07|job_0a1b2c|None
+17|0|PENDING||N/A|job_0a1b2c|ReqNodeNotAvail, UnavailableNodes:node[01-02]|x
+18|4|BRAND_NEW|node07|N/A|job_0a1b2c|None
 """
 SACCT = """\
 26400041|FAILED|0:53|node01|job_0a1b2c
@@ -327,3 +331,62 @@ def test_what_is_over_and_what_is_off() -> None:
     assert not is_over_already("Access/permission denied")
     assert is_accounting_off("Slurm accounting storage is disabled\n")
     assert not is_accounting_off("sacct: error: Connection refused")
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/New_York"])
+def test_times_are_those_of_the_machine_that_asks(
+    monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    moment = parse_moment("2026-07-01T12:00:00")
+    shown = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(moment))
+    monkeypatch.undo()
+    time.tzset()
+    assert shown == "2026-07-01T12:00:00"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "N/A", "Unknown", "None", "NONE", "14:20", "2026-13-01T00:00:00"]
+)
+def test_what_is_no_time_is_not_known(text: str) -> None:
+    assert parse_moment(text) is None
+
+
+def test_slurms_own_estimate_is_read_for_waiting_tasks_alone() -> None:
+    waiting, running, unknown, two, more = parse_squeue(
+        "7|0|PENDING||2026-11-22T14:20:00|j_0a1b2c|Resources\n"
+        "7|1|RUNNING|node01|2026-11-22T13:20:00|j_0a1b2c|None\n"
+        "7|2|PENDING||N/A|j_0a1b2c|Priority\n"
+        "7|3-4|PENDING||2026-11-22T14:20:00|j_0a1b2c|Resources\n"
+    )
+    assert waiting.expected_start == parse_moment("2026-11-22T14:20:00")
+    assert (waiting.reason, waiting.name) == ("Resources", "j_0a1b2c")
+    assert (running.expected_start, unknown.expected_start) == (None, None)
+    assert two.expected_start == more.expected_start == waiting.expected_start
+
+
+# sacct of 22.05.8; the suffixes of ReqMem are those of 20.11, and MaxRSS without a unit is bytes.
+ACCOUNTS = """\
+Welcome | to BIG
+26400045_0|2026-11-22T11:09:17|2026-11-22T11:10:17|2026-11-22T11:20:17|300M|2|
+26400045_0.batch|2026-11-22T11:10:17|2026-11-22T11:10:17|2026-11-22T11:20:17||2|153600K
+26400045_0.extern|2026-11-22T11:10:17|2026-11-22T11:10:17|2026-11-22T11:20:17||2|1048576
+26400045_1|2026-11-22T11:09:17|Unknown|Unknown|100Mc|4|
+26400045_2|2026-11-22T11:09:17|2026-11-22T11:10:17|Unknown|4Gn|4|
+26400045_2.batch|2026-11-22T11:10:17|2026-11-22T11:10:17|Unknown||4|0
+26400045_[3-9%2]|2026-11-22T11:09:17|Unknown|Unknown|300M|2|
+"""
+
+
+def test_the_accounts_of_tasks() -> None:
+    found = parse_accounts(ACCOUNTS)
+    submitted, started, ended = map(
+        parse_moment, ("2026-11-22T11:09:17", "2026-11-22T11:10:17", "2026-11-22T11:20:17")
+    )
+    assert found == {
+        ("26400045", 0): Account(submitted, started, ended, 300.0, 150.0),
+        ("26400045", 1): Account(submitted, None, None, 400.0, None),
+        ("26400045", 2): Account(submitted, started, None, 4096.0, None),
+    }
+    assert parse_accounts("Slurm accounting storage is disabled\n") == {}

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from slurmapply.errors import SubmissionUnknownError as SubmissionUnknownError
     from slurmapply.errors import UntrustedFolderError as UntrustedFolderError
     from slurmapply.errors import WaitTimeoutError as WaitTimeoutError
+    from slurmapply.estimating import Estimate as Estimate
+    from slurmapply.estimating import estimate as estimate
     from slurmapply.grid import expand_grid as expand_grid
     from slurmapply.job import SlurmJob as SlurmJob
     from slurmapply.joblist import list_jobs as list_jobs
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from slurmapply.states import JobState as JobState
     from slurmapply.states import RowStatus as RowStatus
     from slurmapply.status import JobStatus as JobStatus
+    from slurmapply.usage import Usage as Usage
 
 _HOME = {
     "api": ("default_template", "slurm_apply", "slurm_call", "slurm_map"),
@@ -67,6 +70,7 @@ _HOME = {
         "SubmissionUnknownError",
         "UntrustedFolderError", "WaitTimeoutError",
     ),
+    "estimating": ("Estimate", "estimate"),
     "grid": ("expand_grid",),
     "job": ("SlurmJob",),
     "joblist": ("list_jobs",),
@@ -77,6 +81,7 @@ _HOME = {
     "settings": ("set_defaults",),
     "states": ("JobState", "RowStatus"),
     "status": ("JobStatus",),
+    "usage": ("Usage",),
 }  # fmt: skip
 
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

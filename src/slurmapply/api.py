@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from pathlib import Path
 
+    from slurmapply.rows import RowNumbers
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -58,7 +60,7 @@ _NOT_RESOURCES = frozenset(
 )  # fmt: skip
 
 
-def _with_site_defaults(function: Callable[P, R]) -> Callable[P, R]:
+def with_site_defaults(function: Callable[P, R]) -> Callable[P, R]:
     """Fill keywords that were not given from ``slurmapply.toml`` and `set_defaults`."""
     signature = inspect.signature(function)
 
@@ -107,7 +109,7 @@ def _takes(first: tuple[Any, ...], keyword: str) -> bool:
         return False
 
 
-@_with_site_defaults
+@with_site_defaults
 def slurm_apply(
     f: Callable[..., Any],
     params: Any,
@@ -266,16 +268,10 @@ def slurm_apply(
     3      2      20      40
     """
     given = dict(locals())
-    arguments = _checked_mapping(more_args, "more_args")
-    _check_function(f, params)
-    rows = read_params(params)
-    if rows.columns or rows.length:  # an empty list lacks nothing
-        absent = rows.sometimes_absent
-        check_call(f, list(rows.columns), sometimes_absent=absent, more_args=arguments)
-    return _make("apply", f, rows, given)
+    return make_job("apply", f, read_rows(f, params, more_args), given)
 
 
-@_with_site_defaults
+@with_site_defaults
 def slurm_map(
     f: Callable[..., Any],
     items: Any,
@@ -351,10 +347,10 @@ job_name, if_exists, jobs_folder, after, backend, submit
     check_call(
         f, [], more_args=_checked_mapping(more_args, "more_args"), positional=1, what="items"
     )
-    return _make("map", f, rows, given)
+    return make_job("map", f, rows, given)
 
 
-@_with_site_defaults
+@with_site_defaults
 def slurm_call(
     f: Callable[..., Any],
     params: Mapping[str, Any] | None = None,
@@ -421,7 +417,7 @@ jobs_folder, after, backend, submit
     arguments = _checked_mapping(params, "params")
     check_call(f, list(arguments), more_args={})
     rows = Params({name: [value] for name, value in arguments.items()}, 1, None)
-    return _make("call", f, rows, given)
+    return make_job("call", f, rows, given)
 
 
 def default_template() -> str:
@@ -469,8 +465,41 @@ def _checked_seed(value: Any) -> int:
     return seed
 
 
-def _make(kind: str, f: Any, rows: Any, given: Mapping[str, Any]) -> SlurmJob:
-    """Check all that is left to check, then write the job folder, then submit."""
+def read_rows(f: Any, params: Any, more_args: Any) -> Params:
+    """Read a table of parameters, and check that the function takes its columns.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is no table, or the function does not take it.
+    """
+    arguments = _checked_mapping(more_args, "more_args")
+    _check_function(f, params)
+    rows = read_params(params)
+    if rows.columns or rows.length:  # an empty list lacks nothing
+        absent = rows.sometimes_absent
+        check_call(f, list(rows.columns), sometimes_absent=absent, more_args=arguments)
+    return rows
+
+
+def make_job(
+    kind: str,
+    f: Any,
+    rows: Any,
+    given: Mapping[str, Any],
+    only: RowNumbers | None = None,
+) -> SlurmJob:
+    """Check all that is left to check, then write the job folder, then submit.
+
+    Parameters
+    ----------
+    kind, f, rows
+        "apply", "map" or "call"; the function; its parameters or items.
+    given
+        All keywords of the call.
+    only
+        The rows that the first run is to run; all when None.
+    """
     resources = check_resources({k: v for k, v in given.items() if k not in _NOT_RESOURCES})
     work = _checked_work(kind, f, rows, given, resources.schedule)
     if given["if_exists"] not in ("fail", "open", "replace"):
@@ -488,7 +517,8 @@ def _make(kind: str, f: Any, rows: Any, given: Mapping[str, Any]) -> SlurmJob:
     if job is not None:
         refuse_to_replace(job, given["if_exists"])
     after = ids_to_wait_for(given["after"], backend)
-    plan = RunPlan(0, "all", work.length, resources, backend, after)
+    rule, count = ("all", work.length) if only is None else (only.ranges, len(only))
+    plan = RunPlan(0, rule, count, resources, backend, after)
     write_job(folder, name, work, plan, replaces=job is not None)
     _say_what_is_large(work, folder)
     return _start(SlurmJob(folder), submit=given["submit"])

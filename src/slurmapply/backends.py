@@ -10,7 +10,9 @@ from slurmapply.schedulers.local import LocalScheduler
 from slurmapply.schedulers.slurm import SlurmScheduler, is_available, traces
 
 if TYPE_CHECKING:
-    from slurmapply.schedulers.base import Scheduler
+    from collections.abc import Mapping, Sequence
+
+    from slurmapply.schedulers.base import Account, Scheduler, Submission
 
 BACKENDS = ("auto", "slurm", "local", "inline")
 
@@ -63,3 +65,14 @@ def scheduler_for(kind: str) -> Scheduler:
 
         return InlineScheduler(run_inline)
     return SlurmScheduler()
+
+
+def slurm_accounts(submissions: Sequence[Submission]) -> Mapping[tuple[str, int], Account]:
+    """Give what Slurm's accounts say of the tasks of some submissions.
+
+    Raises
+    ------
+    SchedulerError
+        They do not answer.
+    """
+    return SlurmScheduler().accounts(submissions)

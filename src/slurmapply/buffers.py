@@ -142,9 +142,11 @@ def in_units(size: int) -> str:
 
     Examples
     --------
-    >>> in_units(500_000_000), in_units(2_500_000_000)
-    ('500 MB', '2.5 GB')
+    >>> in_units(12_000), in_units(500_000_000), in_units(2_500_000_000)
+    ('12 kB', '500 MB', '2.5 GB')
     """
+    if size < 1e6:  # noqa: PLR2004
+        return f"{size / 1e3:.0f} kB"
     return f"{size / 1e6:.0f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"  # noqa: PLR2004
 
 

@@ -291,6 +291,10 @@ class Collector:
             causes[row] = said(cause)
         return causes
 
+    def usage_columns(self) -> dict[str, Any]:
+        """Give how each row ran, by what `Usage.rows` calls it."""
+        return {name.removeprefix("row_"): cells for name, cells in self._detail_columns().items()}
+
     def _detail_columns(self) -> dict[str, Any]:
         outcomes, hosts = self._follower.outcomes, self._hosts()
         return {

@@ -8,6 +8,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
+from slurmapply.accounting import Accounting
+from slurmapply.backends import slurm_accounts
 from slurmapply.lastwords import LastWords
 from slurmapply.questions import Questions
 from slurmapply.runview import RunReader, RunView, ended_files
@@ -65,6 +67,7 @@ class Follower:
         self._scheduler = functools.cache(scheduler)  # one remembers what it cannot be asked
         self._questions = Questions()
         self._last_words = LastWords(scheduler)
+        self.accounting = Accounting(slurm_accounts)
         self._asked_of_run = -1
         self._ended_since: float | None = None
         self._settled: tuple[Intent, ...] = ()

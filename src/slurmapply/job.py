@@ -34,6 +34,7 @@ from slurmapply.starting import start, start_prepared
 from slurmapply.states import NOT_OK, OVER, JobState, RowStatus
 from slurmapply.statuses import EndedRows
 from slurmapply.submitting import add_run
+from slurmapply.usage import usage_of
 
 if TYPE_CHECKING:
     import os
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from slurmapply.status import JobStatus
     from slurmapply.timeline import Timeline
+    from slurmapply.usage import Usage
 
 _LOG_TAIL = 4096
 _ENDED = NOT_OK | {RowStatus.OK}
@@ -571,6 +573,32 @@ class SlurmJob:
         if left:
             print(f"{self.name}: {len(left)} files are still in use, in {left[0].parent}")  # noqa: T201
 
+    # -- what it used ----------------------------------------------------------------------
+
+    def usage(self) -> Usage:
+        """Compare what the job asked for with what it used so far.
+
+        It waits for nothing but the last words of tasks whose rows are done, a second at most. All
+        runs count. Slurm's accounts are asked, at most once a minute, only where the folder
+        does not say how long tasks waited or how much memory they used; they are never needed.
+
+        Returns
+        -------
+        Usage
+            ``.tasks`` and ``.rows``, tables; ``.advice``, what to ask for next time, each sentence
+            with its arithmetic. Printed, it is a summary.
+
+        Examples
+        --------
+        >>> from slurmapply import slurm_map
+        >>> job = slurm_map(abs, [-1, 2], job_name="used", backend="inline")  # doctest: +ELLIPSIS
+        used: 2 rows...
+        >>> list(job.usage().rows)
+        ['row_number', 'seconds', 'cpu_seconds', 'peak_mb', 'host', 'attempt']
+        """
+        like = self._parameters.stored()["frame"]
+        return usage_of(self._disk, self._content, self._follower, self._collector, like)
+
     # -- showing ---------------------------------------------------------------------------
 
     def plot_timeline(self, ax: Any = None) -> Any:
@@ -636,10 +664,11 @@ class SlurmJob:
     def report(
         self, path: str | os.PathLike[str] = "report.html", *, overwrite: bool = False
     ) -> Path:
-        """Write one page about the job, for people: HTML that needs nothing else; never waits.
+        """Write one page about the job, for people: HTML that needs nothing else.
 
         What was asked, what became of the rows and why, when they ran and how long they took, what
-        was used, and with what to do it again. Parameters, results and the function are unpickled
+        was used, and with what to do it again: at this moment, it waits for nothing but what
+        `usage` waits for. Parameters, results and the function are unpickled
         after the same looks at the folder as for `table`; where these refuse, the page says so and
         has all the rest. It shows them to whoever has the page.
 
@@ -687,7 +716,7 @@ class SlurmJob:
                 status=lambda: self._status(state),
                 timeline=self._timeline(),
                 load_function=lambda: self._load_call().function,
-                usage=getattr(self, "usage", lambda: None),
+                usage=self.usage,
             ),
             path,
             overwrite=overwrite,

@@ -101,7 +101,9 @@ class TaskRecord:
         self.disk.make_folder(jobfolder.stopping(self.run))
         self.disk.append(self.life.mark(self.run), b"")
 
-    def finish(self, reason: str, files: Mapping[str, int] | None = None) -> None:
+    def finish(
+        self, reason: str, files: Mapping[str, int] | None = None, **used: float | None
+    ) -> None:
         """Append the last record.
 
         Parameters
@@ -111,8 +113,10 @@ class TaskRecord:
         files
             Size of each of its outcomes files: another machine may see this record before it sees
             the files (NFS lists a folder from its cache).
+        **used
+            What the whole task used, and might use; None for what cannot be known.
         """
-        self.append("end", reason=reason, time=time.time(), files=dict(files or {}))
+        self.append("end", reason=reason, time=time.time(), files=dict(files or {}), **used)
 
     def append(self, record: str, **fields: Any) -> None:
         """Append a record, synced."""

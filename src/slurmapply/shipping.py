@@ -119,17 +119,19 @@ def _names(code: Any) -> set[str]:
     return set(code.co_names).union(*map(_names, inner))
 
 
-def large_parts(function: Any, more_args: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """Give name and size in bytes of the objects above `WORTH_SAYING` that go along.
+def large_parts(
+    function: Any, more_args: Mapping[str, Any], above: int = WORTH_SAYING
+) -> list[tuple[str, int]]:
+    """Give name and size in bytes of the objects above some bytes that go along.
 
     Each is pickled once more to be measured: ask only when all together are that large.
     """
-    return _large(payload(function, more_args, {}, None))
+    return _large(payload(function, more_args, {}, None), above)
 
 
-def _large(content: Mapping[str, Any]) -> list[tuple[str, int]]:
+def _large(content: Mapping[str, Any], above: int = WORTH_SAYING) -> list[tuple[str, int]]:
     sizes = ((name, _size(value)) for _, name, value in _parts(content))
-    return [(name, size) for name, size in sizes if size > WORTH_SAYING]
+    return [(name, size) for name, size in sizes if size > above]
 
 
 def _size(value: Any) -> int:

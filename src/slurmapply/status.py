@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,8 @@ class JobStatus:
     causes : dict of str to int
         Failed rows by cause.
     queue : list of dict
-        What the batch system says of each task: its word, reason, the reason in plain words.
+        What the batch system says of each task: its word, reason, the reason in plain words;
+        ``expected_start``, seconds since 1970, where it has an estimate for a waiting one.
     age : float
         Seconds since the batch system last answered; 0 when it did not need to be asked.
     seconds_left : float or None
@@ -138,7 +140,30 @@ def _queue_line(entry: Mapping[str, Any]) -> str:
     host = f" on {entry['host']}" if entry["host"] else ""
     reason = f" ({entry['reason']})" if entry["reason"] else ""
     words = f": {entry['explanation']}" if entry["explanation"] else ""
-    return harmless(f"  {entry['job_id']}{task}: {entry['state']}{host}{reason}{words}")
+    line = f"  {entry['job_id']}{task}: {entry['state']}{host}{reason}{words}"
+    start = expected(entry.get("expected_start"), time.time())
+    return harmless(f"{line.removesuffix('.')}. {start}" if start else line)
+
+
+def expected(start: float | None, now: float) -> str:
+    """Say when Slurm expects a task to start; nothing where it does not know, or is late.
+
+    Parameters
+    ----------
+    start, now
+        Seconds since 1970.
+
+    Examples
+    --------
+    >>> expected(None, 0.0), expected(60.0, 3600.0)
+    ('', '')
+    """
+    if start is None or start <= now:
+        return ""
+    then, today = time.localtime(start), time.localtime(now)
+    clock = "%H:%M" if then[:3] == today[:3] else "%a %d %b %H:%M"
+    about = time.strftime(clock, then)
+    return f"Slurm expects it to start about {about} (in {duration(start - now)})."
 
 
 def _log_lines(log: Mapping[int, str]) -> list[str]:
@@ -188,4 +213,5 @@ def _queue_entry(state: TaskState) -> dict[str, Any]:
         "reason": state.reason,
         "explanation": _explained(state),
         "host": state.host,
+        "expected_start": state.expected_start,
     }

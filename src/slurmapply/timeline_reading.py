@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from slurmapply.intents import read_intents
+from slurmapply.intents import submission_time
 from slurmapply.states import OVER
 from slurmapply.timeline import Moment, timeline
 
@@ -36,12 +36,3 @@ def read_timeline(disk: FolderDisk, follower: Follower, state: JobState) -> Time
         {run: moment for run, moment in times.items() if moment is not None},
         Moment(time.time(), running, alive),
     )
-
-
-def submission_time(disk: FolderDisk, run: int) -> float | None:
-    """Give when a run was submitted, in seconds since the epoch.
-
-    None where no session did it: a script that was submitted by hand says it to nobody.
-    """
-    times = [intent.content.get("time") for intent in read_intents(disk, run)]
-    return next((float(each) for each in reversed(times) if isinstance(each, (int, float))), None)

@@ -332,7 +332,9 @@ def test_D_14_tasks_that_stand_in_one_line_are_all_seen(shims: Shims) -> None:
     queue = again(job).status().queue
     assert sorted(entry["task"] for entry in queue) == items
     assert {entry["state"] for entry in queue} == {"PENDING"}
-    shims.add("squeue", f"echo '{job.job_id}|1,3,5-9:2,11-39%2|PENDING||{name_of(job)}|Priority'")
+    shims.add(
+        "squeue", f"echo '{job.job_id}|1,3,5-9:2,11-39%2|PENDING||N/A|{name_of(job)}|Priority'"
+    )
     queue = again(job).status().queue
     assert [entry["task"] for entry in queue] == [1, 3, 5, 7, 9, *range(11, 40)]
     shims.remove("squeue")
@@ -367,7 +369,7 @@ def test_D_15_formats_in_the_environment_change_nothing(
 @pytest.mark.parametrize("word", ["BRAND_NEW", "LAUNCH_FAILED", "COMPLETE_D", "?"])
 def test_D_16_a_state_that_is_not_known_is_no_end(shims: Shims, tmp_path: Path, word: str) -> None:
     job = slurm_map(gated(tmp_path / "gate"), [2], **ONE)
-    shims.add("squeue", f"echo '{job.job_id}|0|{word}|node01|{name_of(job)}|None'")
+    shims.add("squeue", f"echo '{job.job_id}|0|{word}|node01|N/A|{name_of(job)}|None'")
     shims.add("sacct", f"echo '{job.job_id}_0|{word}|0:0|node01|{name_of(job)}'")
     status = again(job).status()
     assert status.state in ("queued", "running")

@@ -193,7 +193,7 @@ def test_H_08_a_hundred_thousand_tasks_in_the_queue_are_read_quickly(
     fakes: Fakes,  # noqa: F811
 ) -> None:
     lines = fakes.folder / "lines"
-    lines.write_text("".join(f"7|{n}|PENDING||name|Resources\n" for n in range(100_000)))
+    lines.write_text("".join(f"7|{n}|PENDING||N/A|name|Resources\n" for n in range(100_000)))
     fakes.add("squeue", f"cat '{lines}'")
     submission = Submission("slurm", "7", {"cluster": None, "tasks": 100_000, "options": {}})
     began = time.process_time()

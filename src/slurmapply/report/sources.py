@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from slurmapply.states import JobState
     from slurmapply.status import JobStatus
     from slurmapply.timeline import Timeline
+    from slurmapply.usage import Usage
 
 
 class Sources(NamedTuple):
@@ -48,4 +49,4 @@ class Sources(NamedTuple):
     status: Callable[[], JobStatus]
     timeline: Timeline
     load_function: Callable[[], Any]
-    usage: Callable[[], Any]
+    usage: Callable[[], Usage]

@@ -11,6 +11,8 @@ from slurmapply.report.text import cut, sentence, shown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from slurmapply.usage import Usage
+
 _MOST_TASKS = 40
 _LONGEST = 500
 #: How cells are written, by how the names of their columns end; the ending is then left out.
@@ -21,7 +23,7 @@ _UNITS: dict[str, Callable[[float], str]] = {
 }
 
 
-def used(usage: Callable[[], Any]) -> dict[str, Any]:
+def used(usage: Callable[[], Usage]) -> dict[str, Any]:
     """Give what a job used, in sentences and as a table of its tasks.
 
     Parameters
@@ -34,11 +36,7 @@ def used(usage: Callable[[], Any]) -> dict[str, Any]:
         found = usage()
     except SlurmApplyError as error:
         return nothing | {"facts": [sentence(cut(f"not shown: {error}", _LONGEST))]}
-    if found is None:
-        return nothing
-    # What it prints: a heading, facts that are indented, and the advice in words of its own.
-    facts = [line.strip() for line in str(found).splitlines() if line.startswith("  ")]
-    facts += [f"not known: {line}" for line in found.missing]
+    facts = [*found.facts, *(f"not known: {line}" for line in found.missing)]
     return _tasks(found.tasks) | {
         "facts": [sentence(cut(line, _LONGEST)) for line in facts],
         "advice": [sentence(cut(line, _LONGEST)) for line in found.advice],

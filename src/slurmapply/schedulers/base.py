@@ -56,6 +56,9 @@ class TaskState:
     name
         The name that it was submitted under: ids are given anew after a controller lost its
         state.
+    expected_start
+        When a waiting task will start, in the batch system's own estimate: seconds since 1970.
+        None where it has none.
     """
 
     job_id: str
@@ -67,11 +70,33 @@ class TaskState:
     host: str = ""
     exit_code: str = ""
     name: str = ""
+    expected_start: float | None = None
 
     @property
     def alive(self) -> bool:
         """Whether processes of the task may still run, now or later."""
         return self.phase is not Phase.ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the accounts say of one task that has ended; None for what they do not.
+
+    Attributes
+    ----------
+    submitted, started, ended
+        Seconds since 1970.
+    memory_mb
+        What it was given, in MiB.
+    peak_mb
+        The most that its processes used together at a time when they were looked at.
+    """
+
+    submitted: float | None = None
+    started: float | None = None
+    ended: float | None = None
+    memory_mb: float | None = None
+    peak_mb: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

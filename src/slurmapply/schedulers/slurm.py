@@ -24,9 +24,11 @@ from slurmapply.schedulers.command import failure, run, user_environment
 from slurmapply.schedulers.options import arguments
 from slurmapply.schedulers.slurm_site import config, most_tasks, partitions
 from slurmapply.schedulers.slurm_text import (
+    ACCOUNTS_FORMAT,
     SACCT_FORMAT,
     SQUEUE_FORMAT,
     memory_per_node,
+    parse_accounts,
     parse_sacct,
     parse_sbatch,
     parse_show_job,
@@ -43,7 +45,7 @@ from slurmapply.schedulers.slurm_words import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from slurmapply.schedulers.base import Request, TaskState
+    from slurmapply.schedulers.base import Account, Request, TaskState
     from slurmapply.schedulers.command import Completed
 
 _DESCRIBE_TIMEOUT = 10.0
@@ -190,6 +192,34 @@ class SlurmScheduler:
             return text
         asked = submission.details.get("options", {})
         return ", ".join([text, *_described(parse_show_job(answer), asked)])
+
+    def accounts(self, submissions: Sequence[Submission]) -> dict[tuple[str, int], Account]:
+        """Ask sacct what the tasks of submissions used; nothing where there are no accounts.
+
+        Raises
+        ------
+        SchedulerError
+            sacct did not answer.
+        """
+        by_cluster: dict[str | None, list[Submission]] = {}
+        for submission in submissions if self._accounting else ():
+            by_cluster.setdefault(self._cluster(submission), []).append(submission)
+        found: dict[tuple[str, int], Account] = {}
+        for cluster, group in by_cluster.items():
+            argv = ["sacct", "-n", "-P", *_on(cluster), f"--format={ACCOUNTS_FORMAT}"]
+            try:
+                answer = run(
+                    [*argv, f"--jobs={_ids(group)}"],
+                    purpose="asking for the accounts",
+                    timeout=self.timeout,
+                )
+            except SchedulerError as error:
+                if not is_accounting_off(error.output):
+                    raise
+                self._accounting = False
+                return found
+            found |= parse_accounts(answer.stdout)
+        return found
 
     def _cluster(self, submission: Submission) -> str | None:
         """Name the cluster to ask, None for this machine's own.

@@ -7,21 +7,24 @@ than they are, and means "unknown", never "over".
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from slurmapply.schedulers.base import Phase, TaskState
+from slurmapply.schedulers.base import Account, Phase, TaskState
 from slurmapply.schedulers.slurm_words import explain_end, explain_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-#: ``squeue --format``: array job, array task, state, nodes, name, reason. The reason may hold
-#: anything but a newline, so it comes last; the others, our own names too, cannot hold the
-#: separator.
-SQUEUE_FORMAT = "%F|%K|%T|%N|%j|%r"
+#: ``squeue --format``: array job, array task, state, nodes, start (of a waiting task Slurm's own
+#: estimate), name, reason. The reason may hold anything but a newline, so it comes last; the
+#: others, our own names too, cannot hold the separator.
+SQUEUE_FORMAT = "%F|%K|%T|%N|%S|%j|%r"
 #: ``sacct --format`` with ``--parsable2``.
 SACCT_FORMAT = "JobID,State,ExitCode,NodeList,JobName"
+#: The same for what tasks used; with their steps, as only these have a peak of memory.
+ACCOUNTS_FORMAT = "JobID,Submit,Start,End,ReqMem,AllocCPUS,MaxRSS"
 
 #: ``sinfo --format``: partition, up or not, time limit, a node's memory and CPUs, how many nodes.
 SINFO_FORMAT = "%P|%a|%l|%m|%c|%F"
@@ -29,6 +32,7 @@ SINFO_FORMAT = "%P|%a|%l|%m|%c|%F"
 _SQUEUE_FIELDS = SQUEUE_FORMAT.count("|") + 1
 _SACCT_FIELDS = SACCT_FORMAT.count(",") + 1
 _SINFO_FIELDS = SINFO_FORMAT.count("|") + 1
+_ACCOUNTS_FIELDS = ACCOUNTS_FORMAT.count(",") + 1
 
 # squeue(1) JOB STATE CODES, and the flags that squeue shows in place of the state: the order is in
 # job_state_string() of slurm_protocol_defs.c. POWER_UP_NODE and EXPEDITING came after 22.05.
@@ -66,6 +70,7 @@ _SUBMITTED = re.compile(r"(\d+)(?:;(\S+))?")
 _ARRAY_JOB = re.compile(r"(\d+)(?:_(?:(\d+)|\[([^\]]*)\]))?")
 _TASK_RANGE = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)")
+_ACCOUNT_MEMORY = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)([cn]?)")
 _MEMORY_MEGABYTES = {"": 1, "K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
 _MEGABYTES_PER_GIGABYTE = 1024
 
@@ -173,9 +178,9 @@ def parse_squeue(text: str) -> tuple[TaskState, ...]:
     for line in text.splitlines():
         fields = line.strip().split("|", _SQUEUE_FIELDS - 1)
         if len(fields) == _SQUEUE_FIELDS and fields[0].isdecimal():
-            job_id, tasks, word, host, name, reason = fields
+            job_id, tasks, word, host, start, name, reason = fields
             known = (job_id, word, reason, host, "", name)
-            states += [_state(known, task) for task in _tasks(tasks)]
+            states += [_state(known, task, parse_moment(start)) for task in _tasks(tasks)]
     return tuple(states)
 
 
@@ -195,6 +200,61 @@ def parse_sacct(text: str) -> tuple[TaskState, ...]:
             known = (job[1], word, "", host, exit_code, name)
             states += [_state(known, task) for task in _tasks(job[2] or job[3] or "")]
     return tuple(states)
+
+
+def parse_moment(text: str) -> float | None:
+    """Return a time that Slurm printed as seconds since 1970; None for ``N/A``, ``Unknown``.
+
+    Slurm prints the local time of the machine that asks, without its zone, where SLURM_TIME_FORMAT
+    is not set (squeue(1)); `schedulers.command` sees to that.
+
+    Examples
+    --------
+    >>> parse_moment("2026-11-22T14:20:30") - parse_moment("2026-11-22T14:20:00")
+    30.0
+    >>> parse_moment("N/A"), parse_moment("Tomorr 14:20")
+    (None, None)
+    """
+    try:
+        return time.mktime(time.strptime(text.strip(), "%Y-%m-%dT%H:%M:%S"))
+    except (ValueError, OverflowError):
+        return None
+
+
+def parse_accounts(text: str) -> dict[tuple[str, int], Account]:
+    """Return what tasks used from the answer of ``sacct -n -P`` in `ACCOUNTS_FORMAT`.
+
+    The line of a task says when it was submitted, began and ended; those of its steps, which
+    follow, how much memory was used.
+    """
+    found: dict[tuple[str, int], Account] = {}
+    for line in text.splitlines():
+        fields = line.strip().split("|")
+        task, _, step = fields[0].partition(".")
+        job = _ARRAY_JOB.fullmatch(task)
+        if len(fields) != _ACCOUNTS_FIELDS or job is None or job[2] is None:
+            continue
+        key = job[1], int(job[2])
+        peak = _account_memory(fields[6])
+        if step:
+            before = found.get(key, Account())
+            peaks = [each for each in (before.peak_mb, peak) if each is not None]
+            found[key] = replace(before, peak_mb=max(peaks, default=None))
+        else:
+            submitted, started, ended = map(parse_moment, fields[1:4])
+            memory = _account_memory(fields[4], cpus=fields[5])
+            found[key] = Account(submitted, started, ended, memory, peak)
+    return found
+
+
+def _account_memory(text: str, cpus: str = "") -> float | None:
+    """Return MiB of ``614400K``, ``4Gn`` or ``100Mc``: sacct before 21.08 said per node or CPU."""
+    match = _ACCOUNT_MEMORY.fullmatch(text.strip())
+    if match is None or float(match[1]) == 0:
+        return None
+    # A bare number is bytes (sacct(1), MaxRSS).
+    megabytes = float(match[1]) * (_MEMORY_MEGABYTES[match[2]] if match[2] else 2**-20)
+    return megabytes * (int(cpus) if match[3] == "c" and cpus.isdecimal() else 1)
 
 
 def parse_show_job(text: str) -> dict[str, str]:
@@ -248,7 +308,9 @@ def memory_per_node(fields: Mapping[str, str]) -> str:
     return f"{round(megabytes / _MEGABYTES_PER_GIGABYTE, 1):g} GB"
 
 
-def _state(fields: tuple[str, str, str, str, str, str], task: int | None) -> TaskState:
+def _state(
+    fields: tuple[str, str, str, str, str, str], task: int | None, start: float | None = None
+) -> TaskState:
     job_id, shown, reason, host, exit_code, name = fields
     word = _whole_word(shown)
     reason = "" if reason == "None" else reason
@@ -263,6 +325,7 @@ def _state(fields: tuple[str, str, str, str, str, str], task: int | None) -> Tas
         host=host,
         exit_code=exit_code,
         name=name,
+        expected_start=start if waiting else None,
     )
 
 

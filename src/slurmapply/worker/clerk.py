@@ -27,6 +27,7 @@ from slurmapply.disk import write_all
 from slurmapply.outcome import Failure, FrameBuilder, Measures
 from slurmapply.states import RowStatus
 from slurmapply.worker.console import ROW_LIMIT, cut_notice
+from slurmapply.worker.memory import TaskMemory
 from slurmapply.worker.patience import insist
 
 if TYPE_CHECKING:
@@ -259,7 +260,7 @@ class Desk:
         """Say something on the task's console."""
         _say(text)
 
-    def do_finish(self, reason: str) -> dict[str, Any]:
+    def do_finish(self, reason: str, cpu: float | None = None) -> dict[str, Any]:
         """Write the last record, with the size of each outcomes file, by which readers know.
 
         Most rows print nothing, and a file is a file to those who count them.
@@ -267,9 +268,12 @@ class Desk:
         for console in {jobfolder.console_of(name) for name in self._all_outcomes()}:
             if not self._length(console):
                 self._disk.remove(console)
-        self._record.finish(reason, {
-            name.rpartition("/")[2]: self._length(name) for name in self._all_outcomes()
-        })  # fmt: skip
+        files = {name.rpartition("/")[2]: self._length(name) for name in self._all_outcomes()}
+        memory = TaskMemory()
+        peak, limit = memory.peak(), memory.limit()
+        self._record.finish(
+            reason, files, cpu_seconds=cpu, peak_mb=_megabytes(peak), memory_mb=_megabytes(limit)
+        )
         return {"reply": "finished"}
 
     def _all_outcomes(self) -> Iterable[str]:
@@ -299,6 +303,10 @@ class Desk:
             text = file.read().decode("utf-8", "replace")
         begins = [place for place in map(text.find, _DUMPS) if place >= 0]
         return text[min(begins) :] if begins else ""
+
+
+def _megabytes(size: int | None) -> float | None:
+    return None if size is None else round(size / 2**20, 1)
 
 
 def _complain(error: OSError) -> None:

@@ -109,6 +109,7 @@ class Supervisor:
         self._clerks = 0
         self._newborn_killed = False
         self._long_rows = LongRows(run.rows)
+        self._cpu_before = _cpu_of_children()  # the setup lines', whose process this was
 
     def run(self, stop: str = "") -> int:
         """Run rows until there are none left for this task; gives the exit status.
@@ -428,7 +429,13 @@ class Supervisor:
         while self._crew.workers and not self._time.is_up:
             self._wait()
             self._bury_dead()
-        self._clerk.ask("finish", reason=self._stop or "done")
+        cpu = _cpu_of_children() - self._cpu_before
+        self._clerk.ask("finish", reason=self._stop or "done", cpu=cpu)
         while not (self._finished or self._time.is_up):
             self._wait()
         end_orphans()
+
+
+def _cpu_of_children() -> float:
+    """Give the CPU seconds of the workers that are buried, and of programs that they waited for."""
+    return sum(os.times()[2:4])
