@@ -27,7 +27,9 @@ from slurmapply import (
     slurm_map,
 )
 from slurmapply.disk import FolderDisk
+from slurmapply.report import asked
 from slurmapply.report.text import cut, shown
+from slurmapply.resources import Resources
 from tests import browser as browser_module
 
 if TYPE_CHECKING:
@@ -262,6 +264,23 @@ def test_a_call_and_a_retry_are_told(shaky_job: SlurmJob) -> None:
     assert "the session itself, 1 row at a time" in page.text
     once = slurm_call(shaky, {"x": 1, "mode": "m"}, job_name="once", backend="inline")
     assert "shaky, once" in page_of(once).text
+
+
+def test_whatever_was_asked_for_is_told() -> None:
+    always = {"nodes", "cpus_per_node", "processes_per_node", "time", "mem"}
+    where = {"python"}  # told with the versions
+    plain = Resources().plain()
+    assert {*asked.SELDOM} | always | where == {*plain}
+    for name, default in asked.SELDOM.items():
+        assert plain[name] == default
+    job = slurm_map(
+        abs, [-1], backend="inline", packages=("json",), setup="echo '<x>'", retries=2,
+        slurm_options={"constraint": "big&fast"},
+    )  # fmt: skip
+    text = page_of(job).text
+    for said in ("packages json", "setup echo '<x>'", "retries 2", "constraint=big&fast"):
+        assert said in text
+    assert "task_limit" not in text
 
 
 def test_a_killed_row_has_its_cause_and_its_way_on() -> None:

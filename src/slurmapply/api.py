@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from slurmapply import fingerprint, jobfolder, listing
 from slurmapply.backends import choose_backend
+from slurmapply.byvalue import sources_of
 from slurmapply.costs import read_costs
 from slurmapply.earlier import existing_job, ids_to_wait_for, refuse_to_replace, same_job
 from slurmapply.errors import InvalidArgumentError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import timedelta
     from pathlib import Path
+    from types import ModuleType
 
     from slurmapply.rows import RowNumbers
 
@@ -117,6 +119,7 @@ def slurm_apply(
     more_args: Mapping[str, Any] | None = None,
     global_objects: Iterable[str] | Mapping[str, Any] | None = None,
     packages: Iterable[str] = (),
+    by_value: str | ModuleType | Iterable[str | ModuleType] = (),
     initializer: Callable[[], Any] | None = None,
     seed: int | None = None,
     nodes: int = 2,
@@ -164,6 +167,9 @@ def slurm_apply(
     packages : names, optional
         Modules imported on the node before the first row; a missing one stops the task and burns
         no row.
+    by_value : modules or their names, optional
+        Modules of your own that go along as they are now, with those inside them: the nodes need
+        not have them, and later edits change nothing. Other modules are imported on the node.
     initializer : callable, optional
         Called once in each worker before its first row.
     seed : int, optional
@@ -279,6 +285,7 @@ def slurm_map(
     more_args: Mapping[str, Any] | None = None,
     global_objects: Iterable[str] | Mapping[str, Any] | None = None,
     packages: Iterable[str] = (),
+    by_value: str | ModuleType | Iterable[str | ModuleType] = (),
     initializer: Callable[[], Any] | None = None,
     seed: int | None = None,
     nodes: int = 2,
@@ -316,7 +323,7 @@ def slurm_map(
         Called once per item.
     items : list, mapping, Series or other collection
         Any objects. A mapping's values are the items, and its keys come back with the results.
-    more_args, global_objects, packages, initializer, seed, nodes, cpus_per_node, \
+    more_args, global_objects, packages, by_value, initializer, seed, nodes, cpus_per_node, \
 processes_per_node, gpus_per_node, time, mem, partition, account, slurm_options, task_limit, \
 schedule, chunksize, cost, setup, python, sys_path, template, row_timeout, max_failures, retries, \
 job_name, if_exists, jobs_folder, after, backend, submit
@@ -357,6 +364,7 @@ def slurm_call(
     *,
     global_objects: Iterable[str] | Mapping[str, Any] | None = None,
     packages: Iterable[str] = (),
+    by_value: str | ModuleType | Iterable[str | ModuleType] = (),
     seed: int | None = None,
     cpus_per_node: int = 1,
     gpus_per_node: int | str | None = None,
@@ -388,7 +396,7 @@ def slurm_call(
         Its keyword arguments, any objects.
     cpus_per_node : int, default 1
         CPUs of the one process.
-    global_objects, packages, seed, gpus_per_node, time, mem, partition, account, \
+    global_objects, packages, by_value, seed, gpus_per_node, time, mem, partition, account, \
 slurm_options, setup, python, sys_path, template, row_timeout, retries, job_name, if_exists, \
 jobs_folder, after, backend, submit
         As in `slurm_apply`.
@@ -510,7 +518,8 @@ def make_job(
     backend = choose_backend(given["backend"], submit=given["submit"])
     name = clean_name(given["job_name"], f)
     folder = listing.new_folder(name, given["jobs_folder"])
-    work = _fingerprinted(work)  # which takes a while: after all that may be refused
+    # Which takes a while: after all that may be refused.
+    work = _fingerprinted(work, resources.by_value)
     job = existing_job(folder)
     if job is not None and given["if_exists"] == "open":
         return same_job(job, work.fingerprints)
@@ -592,8 +601,10 @@ def clean_name(name: Any, f: Any) -> str:
     return cleaned
 
 
-def _fingerprinted(work: Work) -> Work:
+def _fingerprinted(work: Work, by_value: tuple[str, ...]) -> Work:
     prints = fingerprint.of_work(work.function, work.columns, work.more_args, work.global_objects)
+    if by_value:
+        prints["by_value"] = fingerprint.of_value(sources_of(by_value))
     if work.seeded:
         prints["seed"] = fingerprint.of_value(work.seed)
     return replace(work, fingerprints=prints)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from types import ModuleType
 
     from slurmapply.collecting import RowReport
     from slurmapply.job import SlurmJob
@@ -86,6 +87,7 @@ def estimate(
     more_args: Mapping[str, Any] | None = None,
     global_objects: Iterable[str] | Mapping[str, Any] | None = None,
     packages: Iterable[str] = (),
+    by_value: str | ModuleType | Iterable[str | ModuleType] = (),
     initializer: Callable[[], Any] | None = None,
     seed: int | None = None,
     nodes: int | None = None,
@@ -121,8 +123,8 @@ def estimate(
         Where they are given they stand, and the rest is proposed for them.
     time, mem
         Limits of the small job; the site's own when None. Others are proposed.
-    more_args, global_objects, packages, initializer, seed, gpus_per_node, partition, account, \
-slurm_options, setup, python, sys_path, template, row_timeout, jobs_folder, backend
+    more_args, global_objects, packages, by_value, initializer, seed, gpus_per_node, partition, \
+account, slurm_options, setup, python, sys_path, template, row_timeout, jobs_folder, backend
         As in `slurm_apply`; they are among the proposed keywords, as they were given.
 
     Returns

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder, removal
 from slurmapply.buffers import BufferWriter, DataFileError, check_room
+from slurmapply.byvalue import sent_by_value
 from slurmapply.chunks import tasks_for
 from slurmapply.disk import FolderDisk, write_all
 from slurmapply.errors import InvalidArgumentError, JobExistsError, JobFolderError
@@ -218,7 +219,8 @@ def write_job(
     try:
         _make(beside)
         disk = FolderDisk(beside)
-        _write_work(disk, work)
+        with sent_by_value(plan.resources.by_value):
+            _write_work(disk, work)
         disk.write(jobfolder.WORKER, pack_worker())
         disk.make_folder(jobfolder.run_folder(plan.number))
         write_run(FolderDisk(beside / jobfolder.run_folder(plan.number)), plan)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
+from slurmapply.byvalue import check_modules
 from slurmapply.errors import InvalidArgumentError
 from slurmapply.schedulers.amounts import parse_seconds, parse_time
 from slurmapply.schedulers.options import run_options, time_limit
@@ -45,6 +46,7 @@ class Resources:
     schedule: str = "dynamic"
     chunksize: int | None = None
     packages: tuple[str, ...] = ()
+    by_value: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()
     python: str = sys.executable
     sys_path: tuple[str, ...] = ()
@@ -282,6 +284,7 @@ _CHECKS: dict[str, Any] = {
     "schedule": _schedule,
     "chunksize": _optional_count,
     "packages": _strings,
+    "by_value": check_modules,
     "setup": _strings,
     "python": _python,
     "sys_path": _paths,
@@ -296,6 +299,6 @@ _CHECKS: dict[str, Any] = {
 def resources_of(content: Mapping[str, Any]) -> Resources:
     """Read what `Resources.plain` wrote."""
     plain = dict(content)
-    for name in ("packages", "setup", "sys_path"):
-        plain[name] = tuple(plain[name])
+    for name in ("packages", "by_value", "setup", "sys_path"):
+        plain[name] = tuple(plain.get(name, ()))  # by_value came later than the folder's format
     return Resources(**plain)

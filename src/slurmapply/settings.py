@@ -357,6 +357,7 @@ _CHECKS: Mapping[str, tuple[str, Check]] = {
     "jobs_folder": _PATH,
     "backend": ("auto, slurm, local or inline", ("auto", "slurm", "local", "inline").__contains__),
     "packages": _TEXTS,
+    "by_value": _TEXTS,
     "schedule": ("dynamic or static", ("dynamic", "static").__contains__),
     "chunksize": _COUNT,
     "gpus_per_node": ("a number of GPUs", check_gpus),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
 from slurmapply.backends import scheduler_for
+from slurmapply.byvalue import sent_by_value
 from slurmapply.disk import FolderDisk
 from slurmapply.errors import JobAliveError, JobFolderError, SchedulerError
 from slurmapply.intents import declared, who_submits
@@ -186,7 +187,8 @@ def add_run(
         write_run(run_folder, plan)
         run_folder.write(jobfolder.SCRIPT, plan.script(job["name"], job["uuid"]).encode())
         if function is not None:
-            write_function(run_folder, *function)
+            with sent_by_value(plan.resources.by_value):
+                write_function(run_folder, *function)
         run_folder.sync()
         os.rename(beside, final)  # noqa: PTH104  # refuses to replace a folder that is not empty
     except OSError as error:

@@ -28,10 +28,11 @@ _CALLS = {
     "call": "once",
 }
 #: Resources that are said only where they are not the default, and what that is.
-_SELDOM: dict[str, Any] = {
+SELDOM: dict[str, Any] = {
     "gpus_per_node": None, "partition": None, "account": None, "slurm_options": {},
-    "task_limit": None, "schedule": "dynamic", "chunksize": None, "packages": [], "setup": [],
-    "sys_path": [], "template": None, "row_timeout": None, "max_failures": "auto", "retries": 0,
+    "task_limit": None, "schedule": "dynamic", "chunksize": None, "packages": (), "by_value": (),
+    "setup": (), "sys_path": (), "template": None, "row_timeout": None, "max_failures": "auto",
+    "retries": 0,
 }  # fmt: skip
 _MOST_NAMES = 40
 _MOST_RUNS = 50
@@ -47,9 +48,9 @@ def asked_for(sources: Sources) -> list[tuple[str, str]]:
         *_resources(sources.follower.run),
     ]
     pairs += [
-        (name, shown(resources[name]))
-        for name, default in _SELDOM.items()
-        if name in resources and resources[name] not in (default, _plain(default))
+        (name, _joined(resources[name]))
+        for name, default in SELDOM.items()
+        if name in resources and _as_read(resources[name]) != default
     ]
     seed = seed_of(job)
     pairs.append(("seed", f"{seed.number} ({'given' if seed.given else 'drawn'})"))
@@ -76,8 +77,13 @@ def _resources(run: RunView) -> list[tuple[str, str]]:
     ]
 
 
-def _plain(default: Any) -> Any:
-    return tuple(default) if isinstance(default, list) else default
+def _joined(value: Any) -> str:
+    return cut("; ".join(map(str, value))) if isinstance(value, (list, tuple)) else shown(value)
+
+
+def _as_read(value: Any) -> Any:
+    """Give a value of JSON as it was before it was written."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _parameters(sources: Sources) -> str:
