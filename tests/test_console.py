@@ -132,6 +132,13 @@ def test_what_a_replaced_stream_holds_back_is_flushed() -> None:
     assert printed(row, QUIET) == ["held", "quiet\n"]
 
 
+def test_c_code_holds_nothing_back() -> None:
+    begin = "import ctypes; c = ctypes.CDLL(None); "
+    assert printed(
+        begin + 'c.printf(b"no end")', QUIET, begin + 'c.puts(b"a line")', "", 'os.system("true")'
+    ) == ["no end", "quiet\n", "a line\n", "", ""]
+
+
 def test_the_input_is_empty() -> None:
     assert printed("print(repr(sys.stdin.read()), repr(os.read(0, 10)))") == ["'' b''\n"]
 

@@ -21,7 +21,7 @@ from slurmapply.rows import ITEM
 from slurmapply.states import FAILED, NOT_OK, OK_CODE, JobState, RowStatus
 from slurmapply.statuses import WORDS
 from slurmapply.values import ValueReader
-from slurmapply.wording import first_line, harmless
+from slurmapply.wording import bounded, first_line, harmless
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 
 _SHOWN_CAUSES = 5
+#: Characters of a traceback, and of what was printed, in the text of a row's report.
+_LONGEST_TEXT = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,18 @@ class RowReport:
 
     def __str__(self) -> str:
         lines = [self.sentence or f"row {self.number}: {self.status}"]
-        lines += [f"  {name} = {value!r}" for name, value in self.parameters.items()]
+        lines += [f"  {name} = {bounded(value)}" for name, value in self.parameters.items()]
         if self.status == RowStatus.OK:
-            lines.append(f"  returned {self.value!r}")
-        lines += [text for text in (self.traceback, self.log) if text]
+            lines.append(f"  returned {bounded(self.value)}")
+        lines += [_end_of(text) for text in (self.traceback, self.log) if text]
         return harmless("\n".join(lines))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str | None:
+        from slurmapply.cards import row_card  # noqa: PLC0415  # notebooks alone need it
+
+        return row_card(self)
 
 
 class Collector:
@@ -160,9 +169,9 @@ class Collector:
         error.__cause__ = exception
         return error
 
-    def reasons(self, state: JobState) -> list[str]:
+    def reasons(self, state: JobState, *, failed_only: bool = False) -> list[str]:
         """Say for each cause how many rows there are, and tell of the first; unpickles nothing."""
-        return self._reasons.by_cause(state)
+        return self._reasons.by_cause(state, failed_only=failed_only)
 
     def causes(self, state: JobState) -> list[tuple[RowStatus, str, list[int]]]:
         """Give the rows that are not ok by status and cause, the largest group first."""
@@ -206,15 +215,20 @@ class Collector:
         """Describe rows that are not ok, grouped by cause."""
         befell = {row: self.failure(row, state) for row in bad}
         steps = f"{MEND}; " if any(raised(*each) for each in befell.values()) else ""
-        error = RowsFailedError(
-            f"{len(bad)} of {self._job['rows']} rows of {self._job['name']} are not ok: "
-            f"{self._grouped(befell)}. Look with job.errors() or job.row({bad[0]}); {steps}"
+        head = f"{len(bad)} of {self._job['rows']} rows of {self._job['name']} are not ok"
+        causes = self._grouped(befell)
+        ways = (
+            f"Look with job.errors() or job.row({bad[0]}); {steps}"
             'take what is there with errors="keep".'
+        )
+        error = RowsFailedError(
+            f"{head}: {'; '.join(causes)}. {ways}",
+            lines=[f"{head}:", *(f"  {cause}" for cause in causes), ways],
         )
         error.__cause__ = _unpickled(befell[bad[0]][1].exception)
         return error
 
-    def _grouped(self, befell: Mapping[int, tuple[RowStatus, Failure]]) -> str:
+    def _grouped(self, befell: Mapping[int, tuple[RowStatus, Failure]]) -> list[str]:
         """Group rows by cause and place: messages of one fault differ (ids, values, sets)."""
         groups: dict[tuple[RowStatus, str, str], list[int]] = {}
         for row, (status, failure) in befell.items():
@@ -225,7 +239,7 @@ class Collector:
             for rows in largest[:_SHOWN_CAUSES]
         ]
         left = len(largest) - _SHOWN_CAUSES
-        return "; ".join(parts) + (f"; and {left} more causes" if left > 0 else "")
+        return [*parts, f"and {left} more causes"] if left > 0 else parts
 
     def _first_of_group(self, row: int, status: RowStatus, failure: Failure) -> str:
         if raised(status, failure):
@@ -366,6 +380,13 @@ class Collector:
             return self.value(row)
         except RowError as error:
             return error
+
+
+def _end_of(text: str) -> str:
+    """Give a text's last part: what is printed is for people, the attribute has all."""
+    if len(text) <= _LONGEST_TEXT:
+        return text
+    return f"... the last of {len(text)} characters:\n{text[-_LONGEST_TEXT:]}"
 
 
 def _shown(failure: Failure) -> Failure:

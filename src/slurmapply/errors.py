@@ -16,7 +16,7 @@
     │       └── SubmissionUnknownError  it may have taken a submission, and does not say (.job)
     ├── JobAliveError             refused while something of the job can still run (.job)
     ├── WaitTimeoutError          the job did not end in time (.job); also a TimeoutError
-    ├── RowsFailedError           rows of a job are not ok (.job, .table)
+    ├── RowsFailedError           rows of a job are not ok (.job, .table, .lines)
     └── RowError                  what became of one row that is not ok (.row, .status, .cause, ...)
 
 Every message answers: what was being done, what came back, what to do next. The fields are plain
@@ -150,12 +150,33 @@ class WaitTimeoutError(SlurmApplyError, TimeoutError):
 
 
 class RowsFailedError(SlurmApplyError):
-    """Rows of a job are not ok; the others are, and are in ``.table``."""
+    """Rows of a job are not ok; the others are, and are in ``.table``.
 
-    def __init__(self, message: str = "", *, job: Any = None, table: Any = None) -> None:
+    Attributes
+    ----------
+    job : SlurmJob
+        Whose rows.
+    table : frame
+        What ``job.table(errors="keep")`` gives.
+    lines : sequence of str
+        The message in lines, one for each cause.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        job: Any = None,
+        table: Any = None,
+        lines: Sequence[str] = (),
+    ) -> None:
         super().__init__(message)
         self.job = job
         self.table = table
+        self.lines = tuple(lines)
+
+    def _render_traceback_(self) -> list[str]:
+        return _shown_by_ipython(self, self.lines or [str(self)])
 
 
 class RowError(SlurmApplyError):
@@ -191,3 +212,25 @@ class RowError(SlurmApplyError):
         self.cause = cause
         self.exception = exception
         self.traceback = traceback
+
+    def _render_traceback_(self) -> list[str]:
+        return _shown_by_ipython(self, [str(self), *self.traceback.splitlines()])
+
+
+def _shown_by_ipython(error: BaseException, said: Sequence[str]) -> list[str]:
+    """Show an error in a notebook, which takes these lines for its own many.
+
+    IPython prints every frame with the lines around it. A row failed somewhere else: the frames
+    of this package, between the user's line and the message, tell nobody anything.
+    """
+    import traceback  # noqa: PLC0415  # notebooks alone need it
+
+    package = f"{__file__.rpartition('/')[0]}/"
+    others = (package, "/IPython/", "/ipykernel/")
+    lines = []
+    for frame in traceback.extract_tb(error.__traceback__):
+        if not any(part in frame.filename for part in others):
+            cell = "/ipykernel_" in frame.filename or frame.filename.startswith("<")
+            place = "" if cell else f"{frame.filename}, "
+            lines.append(f"{place}line {frame.lineno}: {frame.line}")
+    return [*lines, "", f"{type(error).__name__}: {said[0]}", *said[1:]]

@@ -28,7 +28,7 @@ from slurmapply.progress import check_timeout, looks, wait
 from slurmapply.retrying import changed_function, plan_retry
 from slurmapply.runview import RunView, read_submission
 from slurmapply.seeds import kept_random_state, seed_of
-from slurmapply.selecting import check_row, only_row
+from slurmapply.selecting import check_output, check_row, only_row
 from slurmapply.settings import load_defaults
 from slurmapply.starting import start, start_prepared
 from slurmapply.states import NOT_OK, OVER, JobState, RowStatus
@@ -165,10 +165,14 @@ class SlurmJob:
         except Exception as error:  # noqa: BLE001  # a repr that raises spoils every traceback
             return f"<SlurmJob {self._folder}: {error}>"
 
-    def _repr_html_(self) -> str:
-        import html  # noqa: PLC0415  # notebooks alone need it
+    def _repr_html_(self) -> str | None:
+        from slurmapply.cards import job_card  # noqa: PLC0415  # notebooks alone need it
 
-        return f"<b>{html.escape(self.name)}</b>: {html.escape(repr(self))}"
+        return job_card(self._folder, self._look_for_card)
+
+    def _look_for_card(self) -> tuple[JobStatus, list[str]]:
+        state = self._follower.look(ask=False)
+        return self._status(state), self._collector.reasons(state, failed_only=True)
 
     def _latest_run(self) -> RunView:
         self._follower.look(ask=False)
@@ -392,12 +396,12 @@ class SlurmJob:
         return check_row(row, len(self), self.name)
 
     def logs(self, row: int | None = None, task: int | None = None) -> Any:
-        """Give what was printed.
+        r"""Give what was printed; never waits.
 
         Parameters
         ----------
         row
-            Exactly what this row printed.
+            Exactly what this row printed; so far, if it is running.
         task
             All that this task printed, its workers included.
 
@@ -405,12 +409,27 @@ class SlurmJob:
         -------
         str, or dict of int to str
             All tasks of the latest run by their number, when neither is given.
+
+        Raises
+        ------
+        InvalidArgumentError
+            There is no such row or task, or both are given.
+
+        Examples
+        --------
+        >>> from slurmapply import slurm_map
+        >>> job = slurm_map(print, ["one", "two"], job_name="printed", backend="local")
+        ... # doctest: +ELLIPSIS
+        printed: 2 rows...
+        >>> job.wait().logs(row=1)
+        'two\n'
         """
         self._follower.look(ask=False)
-        if row is not None:
-            return self._consoles.of_row(self._number(row))
+        number, which = check_output(row, task, len(self), self.nodes, self.name)
+        if number is not None:
+            return self._consoles.of_row(number)
         logs = self._consoles.of_tasks()
-        return logs if task is None else logs.get(task, "")
+        return logs if which is None else logs.get(which, "")
 
     def as_completed(self, errors: str = "raise") -> Iterator[tuple[Any, Any]]:
         """Give rows as they end.
@@ -598,6 +617,54 @@ class SlurmJob:
         """
         like = self._parameters.stored()["frame"]
         return usage_of(self._disk, self._content, self._follower, self._collector, like)
+
+    # -- output as it comes ----------------------------------------------------------------
+
+    def follow_logs(self, row: int | None = None, task: int | None = None) -> Iterator[str]:
+        """Give what is printed as it comes, until the row, the task or the job has ended.
+
+        What was printed before comes first, so that all pieces of a row together are what `logs`
+        gives. A row is shown while it runs once it has run for two seconds; a shorter one at its
+        end.
+
+        Parameters
+        ----------
+        row
+            What this row prints. When it begins again, because its process or its task was
+            killed, a line in brackets says so.
+        task
+            What this task prints, its workers included, in whole lines.
+
+        Yields
+        ------
+        str
+            What is new, at most a second old on a disk of this machine. Of all tasks, when neither
+            is given: where there are several, a line ``==> task 3 <==`` comes before what another
+            one printed.
+
+        Raises
+        ------
+        InvalidArgumentError
+            There is no such row or task, or both are given.
+        SlurmApplyError
+            The job was never submitted.
+
+        Examples
+        --------
+        >>> from slurmapply import slurm_map
+        >>> job = slurm_map(print, ["one", "two"], job_name="followed", backend="local")
+        ... # doctest: +ELLIPSIS
+        followed: 2 rows...
+        >>> for text in job.follow_logs(row=1):
+        ...     print(text, end="")
+        two
+        """
+        self._refuse_prepared("follow")
+        number, which = check_output(row, task, len(self), self.nodes, self.name)
+        states = looks(self._follower, None)
+        if number is not None:
+            return self._consoles.follow_row(number, states)
+        return self._consoles.follow_tasks(which, states)
 
     # -- showing ---------------------------------------------------------------------------
 

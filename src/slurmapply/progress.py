@@ -8,12 +8,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from slurmapply.errors import InvalidArgumentError, WaitTimeoutError
-from slurmapply.states import OVER, JobState, RowStatus
+from slurmapply.progressbar import ending
+from slurmapply.states import OVER, JobState
+from slurmapply.watching import watched_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from slurmapply.following import Follower
+    from slurmapply.status import JobStatus
+    from slurmapply.watching import Place
 
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
@@ -26,6 +30,8 @@ _LONGEST_REST = 30.0
 #: A wait that is over by then needs no bar; one that goes on shows its clock so often.
 _NO_BAR_BEFORE = 0.5
 _REDRAW_EVERY = 1.0
+#: Rows that end faster than anybody reads are not shown one by one.
+_REDRAW_AFTER = 0.1
 
 
 def check_timeout(timeout: Any) -> float | None:
@@ -99,11 +105,11 @@ def pause_after(waited: float, used: float) -> float:
 def wait(follower: Follower, name: str, timeout: float | None) -> JobState:
     """Wait for a job's end; Ctrl-C ends the waiting only, and says so."""
     state = JobState.UNKNOWN
-    bar = Bar(name, len(follower.outcomes))
+    bar = Bar()
     told = ""
     try:
         for state in looks(follower, timeout):
-            bar.show(lambda state=state: follower.count(state)[0])  # type: ignore[misc]
+            bar.show(lambda state=state: follower.status(state, dict))  # type: ignore[misc]
             if not told:
                 told = follower.note_in_vain(state)
                 bar.write(told)
@@ -113,69 +119,66 @@ def wait(follower: Follower, name: str, timeout: float | None) -> JobState:
             f"stopped waiting for {name}; the job itself goes on (job.cancel() ends it)\n"
         )
         raise
-    finally:
+    except BaseException:
         bar.close()
+        raise
+    bar.end(lambda: ending(follower.status(state, dict), _seconds(follower)))
     return state
 
 
-class Bar:
-    """A progress bar on a terminal or in a notebook; nothing in a log file.
+def _seconds(follower: Follower) -> float | None:
+    """Give the seconds since the first task of the latest run began."""
+    starts = [float(view.started["time"]) for view in follower.run.lives if view.started]
+    return max(0.0, time.time() - min(starts)) if starts else None
 
-    Parameters
-    ----------
-    name
-        Stands before the bar.
-    rows
-        How many rows there are.
+
+class Bar:
+    """How the rows are doing, where somebody watches; nothing in a log file.
+
+    It is shown when the wait has lasted for half a second, and leaves one line.
     """
 
-    def __init__(self, name: str, rows: int) -> None:
-        self._name = name
-        self._rows = rows
-        self._bar: Any = None
+    def __init__(self) -> None:
         self._begin = time.monotonic()
-        self._shown = (-1, -1)
-        self._shown_at = 0.0
+        self._place: Place | None = None
+        self._counts: dict[str, int] = {}
+        self._shown_at = -math.inf
 
-    def show(self, count: Callable[[], Any]) -> None:
-        """Show how far the rows are; a job that ends within half a second gets no bar."""
-        if self._bar is None:
-            if not _watched() or time.monotonic() - self._begin < _NO_BAR_BEFORE:
-                return
-            from tqdm import tqdm  # noqa: PLC0415  # only where it is seen
+    def show(self, look: Callable[[], JobStatus]) -> None:
+        """Show how the rows are, unless that is too much to ask.
 
-            self._bar = tqdm(total=self._rows, desc=self._name, unit="row", file=sys.stderr)
-        counts = count()
-        ended = sum(
-            number
-            for status, number in counts.items()
-            if status not in (RowStatus.PENDING, RowStatus.RUNNING)
-        )
-        failed = ended - counts.get(RowStatus.OK, 0)
+        Parameters
+        ----------
+        look
+            Tells it; not called where nobody watches.
+        """
         now = time.monotonic()
-        if (ended, failed) == self._shown and now - self._shown_at < _REDRAW_EVERY:
+        if self._place is None:
+            self._place = watched_place() if now - self._begin >= _NO_BAR_BEFORE else None
+        if self._place is None or now - self._shown_at < _REDRAW_AFTER:
             return
-        self._shown, self._shown_at = (ended, failed), now
-        self._bar.set_postfix_str(f"{failed} failed" if failed else "", refresh=False)
-        self._bar.n = ended
-        self._bar.refresh()
+        status = look()
+        if status.counts == self._counts and now - self._shown_at < _REDRAW_EVERY:
+            return
+        self._counts, self._shown_at = status.counts, now
+        self._place.show(status, now - self._begin)
 
     def write(self, text: str) -> None:
-        """Write a line above the bar, or where the bar would be; nothing when there is none."""
-        if text and self._bar is not None:
-            self._bar.write(text, file=sys.stderr)
-        elif text:
+        """Write a line above the bar, or where the bar would be."""
+        if not text:
+            return
+        if self._place is None:
             sys.stderr.write(f"{text}\n")
+            return
+        self._place.write(text)
+        self._shown_at = -math.inf
+
+    def end(self, text: Callable[[], str]) -> None:
+        """Leave a line where the bar was; nothing where there was none."""
+        if self._place is not None:
+            self._place.write(text())
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-
-def _watched() -> bool:
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    in_notebook = hasattr(shell, "kernel")
-    return in_notebook or (sys.stderr is not None and sys.stderr.isatty())
+        """Leave nothing."""
+        if self._place is not None:
+            self._place.clear()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from slurmapply.advice import sentence
 from slurmapply.errors import FormatError
 from slurmapply.outcome import Failure
-from slurmapply.states import NOT_OK, OVER, JobState, RowStatus
+from slurmapply.states import FAILED, NOT_OK, OVER, JobState, RowStatus
 from slurmapply.wording import harmless
 
 if TYPE_CHECKING:
@@ -34,9 +34,17 @@ class Reasons:
         """Say what became of a row, and what to do."""
         return sentence(row, status, failure, self._leftovers.asked(row), shown=shown)
 
-    def by_cause(self, state: JobState) -> list[str]:
-        """Say for each cause how many rows there are, and tell of the first; unpickles nothing."""
-        groups = self.groups(state)
+    def by_cause(self, state: JobState, *, failed_only: bool = False) -> list[str]:
+        """Say for each cause how many rows there are, and tell of the first; unpickles nothing.
+
+        Parameters
+        ----------
+        state
+            The job's.
+        failed_only
+            Leave out rows without an outcome: why they are left, Slurm may have to be asked.
+        """
+        groups = self.groups(state, failed_only=failed_only)
         lines = [
             f"{len(rows)} x {harmless(cause)}: {self.told_of(rows[0], status)}"
             for status, cause, rows in groups[:_SHOWN_CAUSES]
@@ -44,10 +52,15 @@ class Reasons:
         left = len(groups) - _SHOWN_CAUSES
         return lines + ([f"... and {left} more causes"] if left > 0 else [])
 
-    def groups(self, state: JobState) -> list[tuple[RowStatus, str, list[int]]]:
+    def groups(
+        self, state: JobState, *, failed_only: bool = False
+    ) -> list[tuple[RowStatus, str, list[int]]]:
         """Give the rows that are not ok by status and cause, the largest group first."""
         groups: dict[tuple[RowStatus, str, str], list[int]] = {}
-        for row in self._follower.outcomes.not_ok():
+        rows = self._follower.outcomes.not_ok()
+        if failed_only:
+            rows = self._follower.rows_that_are(FAILED, state)
+        for row in rows:
             status = self._status(row, state)
             if status in NOT_OK:
                 groups.setdefault((status, *self._cause(row)), []).append(row)

@@ -29,12 +29,53 @@ def check_row(row: Any, count: int, name: str) -> int:
     InvalidArgumentError
         It is no number, or there is no such row.
     """
-    number = row.item() if hasattr(row, "item") else row
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise InvalidArgumentError(f"row: a row's number is needed, not {row!r}.", argument="row")
+    number = _whole_number(row, "row")
     if not 0 <= number < count:
         raise InvalidArgumentError(
             f"row: there is no row {number}; {name} has rows 0 to {count - 1}.", argument="row"
+        )
+    return number
+
+
+def check_output(
+    row: Any, task: Any, rows: int, tasks: int, name: str
+) -> tuple[int | None, int | None]:
+    """Check whose output is asked for: a row's, a task's, or all when both are None.
+
+    Parameters
+    ----------
+    row, task
+        As the user gave them.
+    rows, tasks, name
+        Numbers of rows and of tasks of the job, and its name.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There is no such row or task, or both are given.
+    """
+    if row is not None and task is not None:
+        raise InvalidArgumentError(
+            f"row and task: one of the two is needed, not both (row={row!r}, task={task!r}). A "
+            "row's output is the same whichever task it ran in.",
+            argument="task",
+        )
+    if task is None:
+        return (None if row is None else check_row(row, rows, name)), None
+    number = _whole_number(task, "task")
+    if not 0 <= number < tasks:
+        has = f"has tasks 0 to {tasks - 1}" if tasks else "has no rows, and no tasks"
+        raise InvalidArgumentError(
+            f"task: there is no task {number}; {name} {has}.", argument="task"
+        )
+    return None, number
+
+
+def _whole_number(given: Any, what: str) -> int:
+    number = given.item() if hasattr(given, "item") else given
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise InvalidArgumentError(
+            f"{what}: a {what}'s number is needed, not {given!r}.", argument=what
         )
     return int(number)
 

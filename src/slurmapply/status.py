@@ -115,9 +115,7 @@ class JobStatus:
     def __str__(self) -> str:
         lines = [f"{self.name} is {self.state}. {self.summary()}"]
         lines += [f"  {reason}" for reason in self.reasons]
-        lines += [_queue_line(entry) for entry in self.queue[:_SHOWN_TASKS]]
-        if len(self.queue) > _SHOWN_TASKS:
-            lines.append(f"  ... and {len(self.queue) - _SHOWN_TASKS} more tasks")
+        lines += [f"  {line}" for line in self._queue_lines()]
         if self.completed:
             lines.append("Job completed or stopped.")
         if self.duplicates:
@@ -129,10 +127,15 @@ class JobStatus:
 
     __repr__ = __str__
 
-    def _repr_html_(self) -> str:
-        import html  # noqa: PLC0415  # notebooks alone need it
+    def _repr_html_(self) -> str | None:
+        from slurmapply.cards import status_card  # noqa: PLC0415  # notebooks alone need it
 
-        return f"<pre>{html.escape(str(self))}</pre>"
+        return status_card(self, self._queue_lines())
+
+    def _queue_lines(self) -> list[str]:
+        lines = [_queue_line(entry) for entry in self.queue[:_SHOWN_TASKS]]
+        left = len(self.queue) - len(lines)
+        return [*lines, f"... and {left} more tasks"] if left else lines
 
 
 def _queue_line(entry: Mapping[str, Any]) -> str:
@@ -140,7 +143,7 @@ def _queue_line(entry: Mapping[str, Any]) -> str:
     host = f" on {entry['host']}" if entry["host"] else ""
     reason = f" ({entry['reason']})" if entry["reason"] else ""
     words = f": {entry['explanation']}" if entry["explanation"] else ""
-    line = f"  {entry['job_id']}{task}: {entry['state']}{host}{reason}{words}"
+    line = f"{entry['job_id']}{task}: {entry['state']}{host}{reason}{words}"
     start = expected(entry.get("expected_start"), time.time())
     return harmless(f"{line.removesuffix('.')}. {start}" if start else line)
 

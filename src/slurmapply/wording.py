@@ -36,6 +36,23 @@ def shown(value: Any) -> str:
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
 
 
+def bounded(value: Any, limit: int = 1000) -> str:
+    """Show a value whose own repr may be very long, or raise.
+
+    Examples
+    --------
+    >>> bounded(list(range(1000)))
+    '[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, ...]'
+    """
+    import reprlib  # noqa: PLC0415  # sessions alone need it
+
+    short = reprlib.Repr()
+    short.maxother = short.maxstring = short.maxlong = limit
+    short.maxdict = short.maxlist = short.maxtuple = short.maxset = short.maxfrozenset = 20
+    text = short.repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
 def harmless(text: str) -> str:
     """Show control characters as escapes: what a row printed must not steer a terminal."""
     return "".join(

@@ -7,6 +7,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from slurmapply import jobfolder
 from slurmapply.worker.brake import Tally, fault_number
 from slurmapply.worker.history import Death, Past, judge
 from slurmapply.worker.memory import TaskMemory, in_words
@@ -145,7 +146,9 @@ class Losses:
         self._pool.settle(range(row.position, row.position + 1))
 
     def _interrupted(self, casualty: Casualty, clerk: Clerk, **why: object) -> None:
-        fields = self._of_row(casualty.worker.page.row) | why
+        row = casualty.worker.page.row
+        console = jobfolder.console_of(casualty.worker.outcomes)
+        fields = self._of_row(row) | {"console": console, "log_offset": row.log_offset} | why
         clerk.ask("append", record="interrupted", fields=fields)
 
     def _of_row(self, row: RowInWork) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A worker's console: descriptors 1 and 2, what Python prints to them, and how much of it.
 
 A row's part of the console is two numbers in its outcome. What C code and child processes print
-lands in the same file, as the descriptors are the file's.
+lands in the same file, as the descriptors are the file's; C's own stream holds nothing back.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ ROW_LIMIT = 10 * 1024 * 1024
 WORKER_LIMIT = 1024 * 1024 * 1024
 
 _OUT, _ERR = 1, 2
+#: Unbuffered, as glibc and musl have it (stdio.h).
+_IONBF = 2
 
 
 class Console(Protocol):
@@ -194,11 +196,26 @@ def become_console(descriptor: int) -> WorkerConsole:
     """
     os.dup2(descriptor, _OUT)
     os.dup2(descriptor, _ERR)
+    _unbuffer_c()
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
     sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False))
     return WorkerConsole(descriptor)
+
+
+def _unbuffer_c() -> None:
+    """Have what C code prints written at once (setvbuf(3)).
+
+    The C library holds back 4 KiB of what is printed to a file, so that it would stand in the part
+    of a later row, or be lost when the process is killed. Flushing after each row would cost all
+    rows, most of which print nothing from C.
+    """
+    import ctypes  # noqa: PLC0415  # the supervisor, of which workers are forked, has it loaded
+
+    with contextlib.suppress(AttributeError, ValueError):  # a C library without these names
+        library = ctypes.CDLL(None)
+        library.setvbuf(ctypes.c_void_p.in_dll(library, "stdout"), None, _IONBF, 0)
 
 
 def cut_notice(row: int, limit: int) -> bytes:
