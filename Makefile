@@ -25,8 +25,9 @@ demo: $(VENV)/.demo ## tune a model over a table of settings, on BACKEND
 	$(BIN)/python examples/tune_boosting.py --backend $(BACKEND)
 
 # All checks run, whatever the first says; the end tells whether any failed.
-test: $(VENV)/.dev ## run all checks: lint, types, tests on a real Slurm that they start
+test: $(VENV)/.dev ## run all checks: lint, types, tests on a real Slurm that they start, and in a browser
 	@$(BIN)/python -m tests.slurm_cluster install || echo "*** Going on without a Slurm."
+	@$(BIN)/python -m tests.browser install || echo "*** Going on without a browser."
 	@status=0; \
 	$(MAKE) --no-print-directory lint || status=1; \
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_OPTIONS) || status=1; \

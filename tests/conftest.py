@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytest_plugins = ["tests.slurm_fixtures", "tests.shims", "tests.cli_fixtures"]
+pytest_plugins = ["tests.slurm_fixtures", "tests.shims", "tests.cli_fixtures", "tests.browser"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,6 +22,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run each test in an empty folder, with settings and job lists of its own."""
     for variable in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / ".home" / variable.lower()))
+    monkeypatch.setenv("MPLBACKEND", "Agg")  # a plot is drawn, and no window opened
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)

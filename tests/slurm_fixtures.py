@@ -132,12 +132,12 @@ def start_once(cluster: Cluster, failure: Path) -> None:
 def give_up(reason: str) -> NoReturn:
     """Skip a test, or fail it where nothing excuses the lack of a Slurm."""
     message = f"{NO_SLURM}. {reason}"
-    if slurm_is_required():
+    if is_required():
         raise pytest.fail.Exception(message, pytrace=False) from None
     raise pytest.skip.Exception(message) from None
 
 
-def slurm_is_required() -> bool:
+def is_required() -> bool:
     """Tell whether the packages could have been installed: on CI, and for root."""
     return os.environ.get("CI", "").lower() in {"1", "true", "yes"} or os.getuid() == 0
 
@@ -147,15 +147,20 @@ def slurm_is_required() -> bool:
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> Iterator[None]:
     """Say loudly, at the very end, that the tests on Slurm did not run."""
     yield
+    tests_that_did_not_run(terminalreporter, NO_SLURM, "ON SLURM")
+
+
+def tests_that_did_not_run(reporter: TerminalReporter, why: str, where: str) -> None:
+    """Say how many tests were skipped or failed for want of something, in words that name it."""
     reports = [
         (outcome, str(report.longrepr))
         for outcome in ("skipped", "error")
-        for report in terminalreporter.stats.get(outcome, [])
-        if NO_SLURM in str(report.longrepr)
+        for report in reporter.stats.get(outcome, [])
+        if why in str(report.longrepr)
     ]
     if reports:
         outcome, said = reports[0]
-        reason = said[said.index(NO_SLURM) :].rstrip("')\n")
-        number = f"{len(reports)} TESTS ON SLURM DID NOT RUN"
-        terminalreporter.section(f"{number} ({outcome})", sep="!", red=True, bold=True)
-        terminalreporter.line(reason)
+        reason = said[said.index(why) :].rstrip("')\n")
+        number = f"{len(reports)} TESTS {where} DID NOT RUN"
+        reporter.section(f"{number} ({outcome})", sep="!", red=True, bold=True)
+        reporter.line(reason)

@@ -185,7 +185,7 @@ def test_without_slurm_marked_tests_fail_or_are_skipped_loudly(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, *, required: bool
 ) -> None:
     monkeypatch.setitem(packages.COMMANDS, "no-such-command", "no-such-package")
-    monkeypatch.setattr(slurm_fixtures, "slurm_is_required", lambda: required)
+    monkeypatch.setattr(slurm_fixtures, "is_required", lambda: required)
     monkeypatch.delenv(slurm_fixtures.GIVEN_CLUSTER, raising=False)
     pytester.makepyfile(
         "import pytest\n\n@pytest.mark.slurm\ndef test_one(): pass\n\ndef test_two(): pass\n"

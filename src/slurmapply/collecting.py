@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slurmapply.advice import MEND, raised
+from slurmapply.durations import durations
 from slurmapply.errors import FormatError, RowError, RowsFailedError
 from slurmapply.gathering import failed_rows, gathered_hosts, gathered_measures, row_numbers
 from slurmapply.inputs import Params
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from slurmapply.disk import FolderDisk
+    from slurmapply.durations import Durations
     from slurmapply.following import Follower
     from slurmapply.parameters import Parameters
 
@@ -171,6 +173,16 @@ class Collector:
         """Say for each cause how many rows there are, and tell of the first; unpickles nothing."""
         return self._reasons.by_cause(state, failed_only=failed_only)
 
+    def causes(self, state: JobState) -> list[tuple[RowStatus, str, list[int]]]:
+        """Give the rows that are not ok by status and cause, the largest group first."""
+        return self._reasons.groups(state)
+
+    def told(self, row: int, state: JobState) -> tuple[str, Failure]:
+        """Say what became of a row that is not ok, what to do, and why; unpickles nothing."""
+        failure = self._reasons.failure_of(row)
+        status = self._follower.row_status(row, state)
+        return self._reasons.told(row, status, failure), _shown(failure)
+
     def values(self, state: JobState, *, errors: str, snapshot: bool) -> list[Any]:
         """Give the value of each row; RowError, or None where nothing is known yet.
 
@@ -306,6 +318,11 @@ class Collector:
             "row_host": gathered_hosts(outcomes, lambda frame: hosts.get(frame.origin[:3])),
             "row_attempt": gathered_measures(outcomes, "attempt"),
         }
+
+    def durations(self) -> Durations:
+        """Say how long the rows took that have ended."""
+        outcomes = self._follower.outcomes
+        return durations(gathered_measures(outcomes, "seconds"), bytes(outcomes.codes))
 
     def _details(
         self, row: int, hosts: Mapping[tuple[int, int, int], str]

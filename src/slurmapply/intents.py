@@ -76,6 +76,16 @@ def _read(disk: FolderDisk, run: int, attempt: int) -> dict[str, Any]:
     return {}
 
 
+def submission_time(disk: FolderDisk, run: int) -> float | None:
+    """Give when a run was submitted, in seconds since the epoch.
+
+    None where no session did it: a script that was submitted by hand says it to nobody.
+    """
+    intents = read_intents(disk, run)
+    said: Any = intents[-1].content.get("time") if intents else None
+    return float(said) if type(said) in (int, float) else None
+
+
 @contextlib.contextmanager
 def declared(disk: FolderDisk, plan: RunPlan, name: str, attempt: int) -> Iterator[None]:
     """Say that a run is about to be submitted, and afterwards whether it was refused.

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from slurmapply.status import JobStatus
+    from slurmapply.timeline import Timeline
     from slurmapply.usage import Usage
 
 _LOG_TAIL = 4096
@@ -683,6 +684,134 @@ class SlurmJob:
         if number is not None:
             return self._consoles.follow_row(number, states)
         return self._consoles.follow_tasks(which, states)
+
+    # -- showing ---------------------------------------------------------------------------
+
+    def plot_timeline(self, ax: Any = None) -> Any:
+        """Draw what ran when and where; never waits, and unpickles nothing.
+
+        A line for each worker, grouped by task, and by run where there were retries; each row is
+        a bar, coloured by its status. What a task waited in the queue is hatched. Of many rows,
+        those that share a place are one bar, which shows the worst of them.
+
+        Parameters
+        ----------
+        ax
+            Matplotlib axes to draw on; None makes a figure. Nothing is shown or saved.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+
+        Raises
+        ------
+        SlurmApplyError
+            There is no matplotlib: ``pip install "slurmapply[plots]"``.
+
+        Examples
+        --------
+        >>> from slurmapply import slurm_map
+        >>> job = slurm_map(abs, [-1, 2], job_name="drawn", backend="inline")  # doctest: +ELLIPSIS
+        drawn: 2 rows...
+        >>> job.plot_timeline().get_title(loc="left")
+        'drawn: 2 rows: 2 ok'
+        """
+        from slurmapply import plots  # noqa: PLC0415  # few sessions draw
+
+        return plots.plot_timeline(self._timeline(), f"{self.name}: {self!r}", ax)
+
+    def plot_durations(self, ax: Any = None) -> Any:
+        """Draw how long rows took, as a histogram by status; never waits, and unpickles nothing.
+
+        The axis is logarithmic where the longest row took over thirty times as long as the
+        shortest. Median and longest row are marked.
+
+        Parameters
+        ----------
+        ax
+            As in `plot_timeline`.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+
+        Raises
+        ------
+        SlurmApplyError
+            There is no matplotlib: ``pip install "slurmapply[plots]"``.
+        """
+        from slurmapply import plots  # noqa: PLC0415  # few sessions draw
+
+        self._follower.look()
+        return plots.plot_durations(self._collector.durations(), f"{self.name}: {self!r}", ax)
+
+    def report(
+        self, path: str | os.PathLike[str] = "report.html", *, overwrite: bool = False
+    ) -> Path:
+        """Write one page about the job, for people: HTML that needs nothing else.
+
+        What was asked, what became of the rows and why, when they ran and how long they took, what
+        was used, and with what to do it again: at this moment, it waits for nothing but what
+        `usage` waits for. Parameters, results and the function are unpickled
+        after the same looks at the folder as for `table`; where these refuse, the page says so and
+        has all the rest. It shows them to whoever has the page.
+
+        Parameters
+        ----------
+        path
+            Where to, ``report.html`` in the working folder by default.
+        overwrite
+            Replace a file that is there; nothing is replaced unasked.
+
+        Returns
+        -------
+        Path
+            The page's place, absolute.
+
+        Raises
+        ------
+        InvalidArgumentError
+            There is such a file already, or it is a folder.
+        SlurmApplyError
+            The page cannot be written there.
+
+        Examples
+        --------
+        >>> from slurmapply import slurm_map
+        >>> job = slurm_map(abs, [-1, 2], job_name="told", backend="inline")  # doctest: +ELLIPSIS
+        told: 2 rows...
+        >>> job.report("told.html").name
+        'told.html'
+        """
+        from slurmapply.report.page import write_report  # noqa: PLC0415  # few sessions report
+        from slurmapply.report.sources import Sources  # noqa: PLC0415
+
+        state = self._follower.look()
+        return write_report(
+            Sources(
+                job=self._content,
+                folder=self._folder,
+                disk=self._disk,
+                follower=self._follower,
+                parameters=self._parameters,
+                collector=self._collector,
+                consoles=self._consoles,
+                state=state,
+                status=lambda: self._status(state),
+                timeline=self._timeline(),
+                load_function=lambda: self._load_call().function,
+                usage=self.usage,
+            ),
+            path,
+            overwrite=overwrite,
+        )
+
+    def _timeline(self) -> Timeline:
+        from slurmapply.timeline_reading import read_timeline  # noqa: PLC0415
+
+        return read_timeline(self._disk, self._follower, self._follower.look())
 
 
 def _reopen(folder: str, trust: bool) -> SlurmJob:  # noqa: FBT001  # called by pickle

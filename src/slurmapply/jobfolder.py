@@ -167,6 +167,7 @@ _CONSOLE = r"(?:slurm|console)_(\d+)(?:_\w+)?\.(?:out|txt)"
 
 
 _OUTCOMES = r"outcomes_(\d+)_(\d+)_(\d+)_([0-9a-f]+)(\.died|\.\d+)?\.rec"
+_WORKER = r"(?:outcomes|console)_\d+_\d+_(\d+)_"
 _RECORD = r"task_([\w.@-]+)_(\d+)_(\d+)\.jsonl"
 _MARK = r"([\w.@-]+)_(\d+)_(\d+)"
 _CLAIM = r"(\d+)\.(\d+)"
@@ -178,6 +179,12 @@ def parse_outcomes(name: str) -> tuple[int, int] | None:
     """Give task and life of an outcomes file's name."""
     match = re.fullmatch(_OUTCOMES, name)
     return (int(match[1]), int(match[2])) if match else None
+
+
+def worker_of(name: str) -> int:
+    """Give the number, within its task, of the worker whose outcomes or console this is; else 0."""
+    match = re.search(_WORKER, name)
+    return int(match[1]) if match else 0
 
 
 def parse_record(name: str) -> Life | None:

@@ -44,6 +44,18 @@ class Reasons:
         failed_only
             Leave out rows without an outcome: why they are left, Slurm may have to be asked.
         """
+        groups = self.groups(state, failed_only=failed_only)
+        lines = [
+            f"{len(rows)} x {harmless(cause)}: {self.told_of(rows[0], status)}"
+            for status, cause, rows in groups[:_SHOWN_CAUSES]
+        ]
+        left = len(groups) - _SHOWN_CAUSES
+        return lines + ([f"... and {left} more causes"] if left > 0 else [])
+
+    def groups(
+        self, state: JobState, *, failed_only: bool = False
+    ) -> list[tuple[RowStatus, str, list[int]]]:
+        """Give the rows that are not ok by status and cause, the largest group first."""
         groups: dict[tuple[RowStatus, str, str], list[int]] = {}
         rows = self._follower.outcomes.not_ok()
         if failed_only:
@@ -53,12 +65,7 @@ class Reasons:
             if status in NOT_OK:
                 groups.setdefault((status, *self._cause(row)), []).append(row)
         largest = sorted(groups.items(), key=lambda group: -len(group[1]))
-        lines = [
-            f"{len(rows)} x {harmless(cause)}: {self._told_of_first(rows[0], status)}"
-            for (status, cause, _), rows in largest[:_SHOWN_CAUSES]
-        ]
-        left = len(largest) - _SHOWN_CAUSES
-        return lines + ([f"... and {left} more causes"] if left > 0 else [])
+        return [(status, cause, rows) for (status, cause, _), rows in largest]
 
     def _status(self, row: int, state: JobState) -> RowStatus:
         if state not in OVER and self._follower.outcomes.find(row) is None:
@@ -73,15 +80,19 @@ class Reasons:
         left = self._leftovers.why(row)
         return left.cause, left.place
 
-    def _told_of_first(self, row: int, status: RowStatus) -> str:
+    def told_of(self, row: int, status: RowStatus) -> str:
+        """Say what became of a row and what to do."""
+        return self.told(row, status, self.failure_of(row))
+
+    def failure_of(self, row: int) -> Failure:
+        """Say why a row is not ok; unpickles nothing."""
         found = self._follower.outcomes.find(row)
         if found is None:
-            return self.told(row, status, self._leftovers.why(row))
+            return self._leftovers.why(row)
         try:
-            failure = self._follower.survey.values(found[0]).failure(found[1])
+            return self._follower.survey.values(found[0]).failure(found[1])
         except FormatError:
-            failure = damaged(found[0].origin.file)
-        return self.told(row, status, failure)
+            return damaged(found[0].origin.file)
 
 
 def damaged(file: str) -> Failure:

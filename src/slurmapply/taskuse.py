@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurmapply.errors import InvalidArgumentError
-from slurmapply.intents import read_intents
+from slurmapply.intents import submission_time
 from slurmapply.outcome_file import Same
 from slurmapply.schedulers.amounts import parse_memory
 from slurmapply.states import OVER
@@ -162,7 +162,7 @@ class _TasksOfRun:
         self._run = run
         self._worked = worked
         self._is_over = is_over
-        self._submitted = _submitted(disk, run)
+        self._submitted = submission_time(disk, run.number) if run.submission else None
         self._lives: dict[int, list[LifeView]] = {}
         for view in run.lives:
             self._lives.setdefault(view.life.task, []).append(view)
@@ -251,12 +251,6 @@ class _TasksOfRun:
             begun = (_number(view.running[row].get("start")) for row in running & set(view.running))
             seconds += sum(max(0.0, now - start) for start in begun if start is not None)
         return seconds
-
-
-def _submitted(disk: FolderDisk, run: RunView) -> float | None:
-    """Give when a run was submitted; not known of one that was submitted by hand."""
-    intents = read_intents(disk, run.number)
-    return _number(intents[-1].content.get("time")) if intents and run.submission else None
 
 
 def _completed(

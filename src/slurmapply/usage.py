@@ -87,7 +87,7 @@ class Usage:
         self.missing = missing(asked, uses, of_rows)
 
     def __str__(self) -> str:
-        lines = [self._heading(), *(f"  {line}" for line in self._facts())]
+        lines = [self._heading(), *(f"  {line}" for line in self.facts)]
         lines += [f"Not known: {line}." for line in self.missing]
         lines += [f"Advice: {line}." for line in self.advice[:_MOST_ADVICE]]
         return harmless("\n".join(lines))
@@ -103,9 +103,7 @@ class Usage:
         notes = [f"Not known: {line}." for line in self.missing]
         advice = f"<p><b>Advice</b></p><ul>{listed(self.advice)}</ul>" if self.advice else ""
         heading = html.escape(harmless(self._heading()))
-        return (
-            f"<div><p><b>{heading}</b></p><ul>{listed([*self._facts(), *notes])}</ul>{advice}</div>"
-        )
+        return f"<div><p><b>{heading}</b></p><ul>{listed([*self.facts, *notes])}</ul>{advice}</div>"
 
     def _heading(self) -> str:
         begun = sum(bool(use.hosts) for use in self.uses)
@@ -117,10 +115,14 @@ class Usage:
             f"{'task' if begun == 1 else 'tasks'}{several}"
         )
 
-    def _facts(self) -> Iterator[str]:
-        yield from _time_facts(self.uses)
-        yield from _processor_facts(self.uses, self._of_rows)
-        yield from _memory_facts(self._asked, self.uses, self._of_rows)
+    @property
+    def facts(self) -> list[str]:
+        """What was used of what was asked for, as it is printed."""
+        return [
+            *_time_facts(self.uses),
+            *_processor_facts(self.uses, self._of_rows),
+            *_memory_facts(self._asked, self.uses, self._of_rows),
+        ]
 
 
 def _time_facts(uses: Sequence[TaskUse]) -> Iterator[str]:

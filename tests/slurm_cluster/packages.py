@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 COMMANDS = {
     "slurmctld": "slurmctld",
@@ -52,19 +52,29 @@ def install() -> None:
     subprocess.CalledProcessError
         apt-get failed; what it said is on the terminal.
     """
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     with no_services():
-        for arguments in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
-            subprocess.run(
-                ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", *arguments],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                check=True,
-            )
+        apt_install(PACKAGES)
     if Path("/run/systemd/system").is_dir():
         print(
             "None of the services was started, but they will be at the next boot, unless you run: "
             "systemctl disable slurmctld slurmd slurmdbd munge mariadb"
+        )
+
+
+def apt_install(names: Sequence[str]) -> None:
+    """Install packages with apt-get, without what they only recommend; must be root.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        apt-get failed; what it said is on the terminal.
+    """
+    for arguments in (["update"], ["install", "-y", "--no-install-recommends", *names]):
+        subprocess.run(
+            ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", *arguments],
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+            stdin=subprocess.DEVNULL,
+            check=True,
         )
 
 
