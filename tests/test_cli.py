@@ -313,7 +313,6 @@ def test_the_command_is_installed_by_its_name() -> None:
 # -- the verbs that other modules are behind -----------------------------------------------------
 
 
-@pytest.mark.skipif(not hasattr(SlurmJob, "report"), reason="no reports yet")
 def test_a_report(project: Path, cli: Cli) -> None:
     slurm_map(abs, [-1], job_name="one", backend="inline")
     assert cli("report", "one").out == "one.html\n"

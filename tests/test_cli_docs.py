@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import pytest
 
 from slurmapply import SlurmJob
 from slurmapply.cli import endings
@@ -21,6 +20,8 @@ from tests.test_docs import is_same, read_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import pytest
 
     from tests.cli_fixtures import Said
     from tests.test_docs import Block
@@ -44,7 +45,6 @@ def test_the_page_has_each_verb_with_its_options() -> None:
     assert documented == {name: longest_names(verb) for name, verb in program.commands.items()}
 
 
-@pytest.mark.skipif(not hasattr(SlurmJob, "report"), reason="no reports yet")
 def test_the_page_names_methods_that_there_are() -> None:
     methods = set(re.findall(r"`job\.(\w+)\(", section("Verbs")))
     assert "status" in methods

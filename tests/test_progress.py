@@ -229,12 +229,12 @@ fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that a typed Ctrl-C reaches it
 
 def row(x):
     import time
-    time.sleep(0.2)
+    time.sleep({seconds})
     return 1 // (x != 5)
 
 from slurmapply import slurm_apply
 sys.stdout = open(os.devnull, "w")  # the lines at submission are as long as they are
-job = slurm_apply(row, {"x": range(12)}, job_name="tuning", backend="local", cpus_per_node=2)
+job = slurm_apply(row, {{"x": range(12)}}, job_name="tuning", backend="local", cpus_per_node=2)
 try:
     job.wait()
 except KeyboardInterrupt:
@@ -249,7 +249,7 @@ def watched(width: int, typed: bytes = b"", **environment: str) -> tuple[str, Sc
     ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     source = str(Path(slurmapply.__file__).parents[1])
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", PROGRAM.format(seconds=60 if typed else 0.2)],
         env=os.environ | {"PYTHONPATH": source, "TERM": "xterm"} | environment,
         stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
     )  # fmt: skip

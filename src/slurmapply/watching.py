@@ -55,12 +55,12 @@ class Terminal:
         """Draw in place of what was drawn before; the terminal may have been resized."""
         width = _columns(self._stream)
         line = draw(status, waited, width, self._style)
+        before, self._drawn = self._drawn, len(line)  # first: Ctrl-C may come with the line's end
         if self._escapes:
             # To the screen's end: a terminal that became narrower has wrapped the old line.
             self._put(f"\r\x1b[J{line}\r")
         else:
-            self._put(f"\r{line.ljust(min(self._drawn, width - 1))}\r")
-        self._drawn = len(line)
+            self._put(f"\r{line.ljust(min(before, width - 1))}\r")
 
     def write(self, text: str) -> None:
         """Write a line that stays; what was drawn goes."""

@@ -203,7 +203,7 @@ def write_report(name: str | None, output: str | None, *, overwrite: bool, trust
     """Write a page about the job NAME that opens in a browser, without a network."""
     from slurmapply.cli.tablefile import check_target
 
-    job: Any = open_to_load(name, trust=trust)
+    job = open_to_load(name, trust=trust)
     path = Path(output or f"{job.name}.html")
     check_target(path, overwrite=overwrite, endings=False)
     job.report(path, overwrite=overwrite)
