@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest_plugins = ["tests.slurm_fixtures", "tests.shims", "tests.cli_fixtures", "tests.browser"]
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C: a shell has what it starts in the background ignore it, and so its children."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
