@@ -1,4 +1,4 @@
-"""Make the pictures of the documentation: a report and both plots, of a job on a real Slurm.
+"""Make the pictures of the documentation: a report, both plots, `watch`, of a job on a real Slurm.
 
     PYTHONPATH=src:. .venv/bin/python tools/pictures.py
 
@@ -7,23 +7,31 @@ It starts the test suite's own Slurm, needs a browser, and writes into docs/imag
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from PIL import Image
+from rich.console import Console
+from rich.text import Text
 
 from slurmapply import SlurmJob, expand_grid, slurm_apply
+from slurmapply.cli.screen import picture
 from tests.browser import Browser, advice, find
 from tests.slurm_cluster import Cluster
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 #: Enough for text and flat colours, and a third of the bytes.
 _COLOURS = 96
+_WATCH_WIDTH = 72
+_STYLES = {"name": "bold", "good": "green", "bad": "red", "doubt": "yellow"}
 
 
 def relax(temperature: float, size: int) -> dict[str, Any]:
@@ -52,7 +60,21 @@ def run_job() -> SlurmJob:
         time="0:10:00",
         mem="500M",
         seed=7,
-    ).wait()
+    )
+
+
+def draw_watch(job: SlurmJob, path: Path) -> None:
+    """Draw what `slurmapply watch` shows of a job that has its first failure."""
+    while not (status := job.status()).failed and not status.completed:
+        time.sleep(0.1)
+    console = Console(record=True, file=io.StringIO(), width=_WATCH_WIDTH)
+    console.print(Text(f"$ slurmapply watch {job.name}"))
+    for line in picture(status, _WATCH_WIDTH):
+        console.print(Text.assemble(*((text, _STYLES.get(style, "")) for text, style in line)))
+    svg = console.export_svg(title=f"slurmapply watch {job.name}")
+    # The font would come from a server; the reader's own will do.
+    path.write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL))
+    print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 
 def shrink(path: Path) -> None:
@@ -69,7 +91,8 @@ def draw(folder: Path) -> None:
     if command is None:
         sys.exit(advice())
     job = run_job()
-    page = job.report(folder / "report.html")
+    draw_watch(job, IMAGES / "watch.svg")
+    page = job.wait().report(folder / "report.html")
     target = IMAGES / "report.png"
     Browser(command, folder).picture(page, target, width=1120, height=1250)
     for name, axes in (("timeline", job.plot_timeline()), ("durations", job.plot_durations())):
