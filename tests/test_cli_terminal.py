@@ -17,10 +17,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from slurmapply import JobState, JobStatus, RowStatus, SlurmJob, slurm_map
-from slurmapply.cli.screen import bar_shares, counts_line, picture
+from slurmapply.cli.screen import counts_line, picture
 from slurmapply.cli.tables import cells_wide
 from slurmapply.cli.terminal import ConsoleText, LivePicture, Terminal, painted
 from slurmapply.cli.watching import for_shells
+from slurmapply.progressbar import segments
 from tests.cli_fixtures import COMMAND, run
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def test_the_picture_in_full() -> None:
     causes = {"ValueError": 2}
     status = JobStatus("tuning", JobState.RUNNING, counts, causes, QUEUE, note="first\nsecond")
     assert [plain(line) for line in picture(status, 60, unicode=False)] == [
-        "tuning  running  " + "#" * 15 + "!" + "=" * 3 + "." * 19 + "  42%",
+        "tuning  running  " + "#" * 15 + "x" + "=" * 3 + "." * 19 + "  42%",
         "2 failed  40/100 ok  8 running  50 pending",
         "  2 x ValueError",
         "  4711 task 3 PENDING (Priority): others go first\\x1b[2J",
@@ -141,9 +142,11 @@ def test_a_start_that_slurm_expects_comes_first() -> None:
 
 @given(st.lists(st.integers(0, 10**6), min_size=4, max_size=4), st.integers(5, 60))
 def test_a_bar_is_full_and_shows_what_is_there(numbers: list[int], size: int) -> None:
-    shares = bar_shares(numbers, size)
-    assert sum(shares) == size
-    assert all(share for share, number in zip(shares, numbers, strict=True) if number)
+    words = ("ok", "error", "running", "pending")
+    status = JobStatus("x", JobState.RUNNING, dict(zip(words, numbers, strict=True)))
+    parts = segments(status, size)
+    assert sum(parts) == size
+    assert all(part for part, number in zip(parts[1:3], numbers[1:3], strict=True) if number)
 
 
 def test_a_narrower_terminal_is_drawn_over_whole() -> None:

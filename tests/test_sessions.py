@@ -20,6 +20,7 @@ import pytest
 from slurmapply import (
     JobAliveError,
     JobExistsError,
+    JobFolderError,
     JobNotFoundError,
     NotPicklableError,
     SlurmJob,
@@ -139,6 +140,22 @@ def test_all_jobs_of_mine_are_listed(tmp_path: Path, own_folders: Path) -> None:
     with pytest.raises(JobNotFoundError):
         SlurmJob.open("two")
     assert SlurmJob.open(other / "_slurmapply_two").results() == [1]
+
+
+def test_a_function_of_modules_that_are_elsewhere_is_named_with_its_place(
+    own_folders: Path,
+) -> None:
+    there = own_folders / "there"
+    there.mkdir()
+    (there / "beside.py").write_text("def double(x):\n    return 2 * x\n")
+    made = "from slurmapply import slurm_map; import beside; "
+    python(made + "slurm_map(beside.double, [1], job_name='far', backend='inline')", there)
+    job = SlurmJob.open(there / "_slurmapply_far")
+    assert job.results() == [2]
+    with pytest.raises(JobFolderError, match=r"No module named 'beside'") as caught:
+        job.retry(rows=[0], more_args={})
+    assert str(there) in str(caught.value)
+    assert caught.value.path == job.folder
 
 
 def test_a_job_is_pickled_as_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from slurmapply.cells import MANY
 from slurmapply.pickling import ObjectWriter
+from slurmapply.shipping import names_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +43,7 @@ def _add_function(digest: Any, function: Any, seen: set[int]) -> None:
     cells = (cell.cell_contents for cell in function.__closure__ or () if _filled(cell))
     for value in (*(function.__defaults__ or ()), *cells):
         _add_value(digest, value, seen)
-    for name in sorted(_names(code) & function.__globals__.keys()):
+    for name in sorted(names_in(code) & function.__globals__.keys()):
         value = function.__globals__[name]
         if getattr(value, "__module__", None) == function.__module__:
             digest.update(name.encode())
@@ -55,11 +56,6 @@ def _filled(cell: Any) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _names(code: types.CodeType) -> set[str]:
-    inner = [const for const in code.co_consts if isinstance(const, types.CodeType)]
-    return set(code.co_names).union(*map(_names, inner))
 
 
 def _add_code(digest: Any, code: types.CodeType) -> None:

@@ -7,7 +7,7 @@ import platform
 from typing import TYPE_CHECKING, Any
 
 from slurmapply import jobfolder
-from slurmapply.errors import UntrustedFolderError
+from slurmapply.errors import JobFolderError, UntrustedFolderError
 from slurmapply.inputs import Items, Params
 from slurmapply.pickles import BufferReader
 from slurmapply.rows import ITEM, RowReader, open_rows
@@ -124,12 +124,29 @@ class Parameters:
         return self.load(jobfolder.ROWS_FRAME, jobfolder.DATA)
 
     def load(self, name: str, data_name: str) -> dict[str, Any]:
-        """Unpickle what was stored with its buffers in a data file."""
+        """Unpickle what was stored with its buffers in a data file.
+
+        Raises
+        ------
+        JobFolderError
+            It needs a module that this session does not have.
+        UntrustedFolderError
+            As in `check_trust`.
+        """
         self.check_trust()
         with self._disk.open_trusted(name) as file:
             data, places = pickle.load(file)
         reader = BufferReader(self._disk.path.absolute() / data_name)
-        content: dict[str, Any] = reader.load(data, places)
+        try:
+            content: dict[str, Any] = reader.load(data, places)
+        except (ImportError, AttributeError) as error:
+            folder = self._job["session"]["folder"]
+            raise JobFolderError(
+                f"{name} of {self._job['name']} needs what cannot be imported here "
+                f"({type(error).__name__}: {error}). The job was made in {folder}: start Python "
+                "there, or add the folder of that module to sys.path first.",
+                path=self._disk.path,
+            ) from error
         return content
 
 

@@ -26,7 +26,7 @@ class Style(NamedTuple):
     Attributes
     ----------
     marks
-        One letter each for rows that are ok, failed, running, and not begun.
+        One letter each for rows that are ok, not ok, running, and not begun.
     colours
         Their colours and that of a number of failures, as SGR numbers (ECMA-48); none when empty.
     """
@@ -153,14 +153,14 @@ def draw(status: JobStatus, waited: float, width: int, style: Style) -> str:
 
 
 def segments(status: JobStatus, size: int) -> list[int]:
-    """Share a bar's length out: rows that are ok, failed, running, and the others.
+    """Share a bar's length out: rows that are ok, not ok, running, and the others.
 
     Parameters
     ----------
     status
         Of the job.
     size
-        Length of the bar. Failed and running rows have a part of it however few they are.
+        Length of the bar. Rows that are not ok or that run have a part of it however few they are.
 
     Examples
     --------
@@ -170,7 +170,7 @@ def segments(status: JobStatus, size: int) -> list[int]:
     """
     counts = [
         status.counts.get(RowStatus.OK, 0),
-        status.failed,
+        status.not_ok,
         status.counts.get(RowStatus.RUNNING, 0),
     ]
     rows = max(1, status.rows)

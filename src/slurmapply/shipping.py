@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from slurmapply.buffers import Counter, DataFileError, in_units
@@ -110,13 +111,14 @@ def _globals_in(code: Any, function: Any) -> dict[str, Any]:
     """Give the globals that a function's code names, also in the functions inside it."""
     space = function.__globals__
     return {
-        name: space[name] for name in _names(code) & space.keys() if space[name] is not function
+        name: space[name] for name in names_in(code) & space.keys() if space[name] is not function
     }
 
 
-def _names(code: Any) -> set[str]:
-    inner = (const for const in code.co_consts if hasattr(const, "co_names"))
-    return set(code.co_names).union(*map(_names, inner))
+def names_in(code: CodeType) -> set[str]:
+    """Give the global names that a function's code uses, also in the functions inside it."""
+    inner = (const for const in code.co_consts if isinstance(const, CodeType))
+    return set(code.co_names).union(*map(names_in, inner))
 
 
 def large_parts(

@@ -6,6 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from slurmapply.cli.tables import cells_wide, cut
+from slurmapply.progressbar import ASCII, Style, segments
 from slurmapply.states import JobState, RowStatus
 from slurmapply.wording import duration, harmless
 
@@ -29,9 +30,8 @@ _STATE_STYLE = {
     JobState.STOPPING: "doubt",
     JobState.UNKNOWN: "doubt",
 }
-#: What stands for a row of each kind in the bar: ok, failed, running, still to come.
-_BLOCKS = ("█", "▒", "▓", "░")
-_SIGNS = ("#", "!", "=", ".")
+#: Of the parts of the bar: rows that are ok, not ok, running, still to come.
+_BAR_STYLES = ("good", "bad", "", "")
 _THOUSAND = 1000
 
 
@@ -138,41 +138,9 @@ def _percent(status: JobStatus) -> int:
 
 
 def _bar(status: JobStatus, size: int, *, unicode: bool) -> Line:
-    counts = status.counts
-    numbers = [
-        counts.get(RowStatus.OK, 0),
-        status.not_ok,
-        counts.get(RowStatus.RUNNING, 0),
-        counts.get(RowStatus.PENDING, 0),
-    ]
-    signs = _BLOCKS if unicode else _SIGNS
-    styles = ("good", "bad", "", "")
-    shares = bar_shares(numbers, size)
-    parts = zip(signs, shares, styles, strict=True)
-    return [(sign * share, style) for sign, share, style in parts if share]
-
-
-def bar_shares(numbers: Sequence[int], size: int) -> list[int]:
-    """Share a bar's columns out by largest remainder; what is there at all gets a column.
-
-    Examples
-    --------
-    >>> bar_shares([98, 1, 0, 1], 10)
-    [8, 1, 0, 1]
-    """
-    total = sum(numbers)
-    if not total:
-        return [0, 0, 0, size]
-    shares = [number * size // total for number in numbers]
-    remainders = [number * size % total for number in numbers]
-    for place in sorted(range(len(numbers)), key=remainders.__getitem__, reverse=True):
-        if sum(shares) < size:
-            shares[place] += 1
-    for place, number in enumerate(numbers):
-        if number and not shares[place]:
-            shares[place] += 1
-            shares[shares.index(max(shares))] -= 1
-    return shares
+    marks = Style().marks if unicode else ASCII
+    parts = zip(marks, segments(status, size), _BAR_STYLES, strict=True)
+    return [(mark * length, style) for mark, length, style in parts if length]
 
 
 def _cause(cause: tuple[str, int], width: int) -> Line:
