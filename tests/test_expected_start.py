@@ -1,4 +1,4 @@
-"""When Slurm expects a waiting task to start: what the status says of it."""
+"""What the status says of tasks that wait: when Slurm expects their start, until they begin."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from slurmapply import JobState, JobStatus, slurm_map
+from slurmapply.disk import FolderDisk
+from slurmapply.jobfolder import read_run
 from slurmapply.schedulers.base import Phase, TaskState
 from slurmapply.status import expected, sorted_queue
-from tests.shims import wait_until
+from tests.faults.on_slurm import Task
+from tests.shims import Shims, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,3 +88,23 @@ def test_slurms_own_estimate(
     assert 15 * 60 < start - time.time() < 25 * 60
     assert "Slurm expects it to start about " in str(job.status())
     job.cancel()
+
+
+def test_a_task_that_has_begun_is_not_said_to_wait(shims: Shims) -> None:
+    shims.add("sbatch", "echo 77")
+    shims.add("sacct", "true")
+    shims.add("squeue", "exit 1")
+    job = slurm_map(lambda _: time.sleep(60), [0, 1], cpus_per_node=1, backend="slurm")
+    name = f"{job.name}_{read_run(FolderDisk(job.folder), 0)['tag']}"
+    lines = (f"77|{task}|PENDING||N/A|{name}|Priority" for task in (0, 1))
+    shims.add("squeue", f"printf '%s\\n' {' '.join(map(repr, lines))}")
+    wait_until(lambda: len(job.status().queue) == 2)
+    task = Task(job)
+    try:
+        # Slurm is not asked anew for half a minute, and its answer is older than the record.
+        wait_until(lambda: job.status().counts.get("running") == 1)
+        assert [entry["task"] for entry in job.status().queue] == [1]
+        assert shims.calls("squeue") == 1
+    finally:
+        task.process.terminate()
+        task.end()

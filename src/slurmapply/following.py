@@ -295,7 +295,7 @@ class Follower:
             state,
             {status.value: counts[status] for status in RowStatus if counts[status]},
             dict(sorted(causes.items(), key=lambda item: (-item[1], item[0]))),
-            sorted_queue(answer.tasks) if answer and asked else [],
+            sorted_queue(self._still_so(answer.tasks)) if answer and asked else [],
             time.monotonic() - self._questions.answered_at
             if asked and self._questions.answered_at
             else 0.0,
@@ -305,6 +305,14 @@ class Follower:
             read_log,
             read_reasons,
         )
+
+    def _still_so(self, tasks: Iterable[TaskState]) -> list[TaskState]:
+        """Leave out what Slurm said of tasks that have begun or ended since it was asked."""
+        asked_at = time.time() - (time.monotonic() - self._questions.answered_at)
+        submission = self.run.submission
+        job_id = submission.job_id if submission else None
+        since = {view.life.task for view in self.run.latest if _last_sign(view) > asked_at}
+        return [each for each in tasks if each.job_id != job_id or each.task not in since]
 
     def _seconds_left(self, state: JobState) -> float | None:
         settled: int = self.outcomes.settled_in(self.run.number)
@@ -320,3 +328,8 @@ class Follower:
         if answer is not None:
             notes += filter(None, (answer.error, self.note_in_vain(state)))
         return "\n".join(notes)
+
+
+def _last_sign(view: LifeView) -> float:
+    """Give when a task began or ended, by its node's clock."""
+    return max([0.0, *(float(record["time"]) for record in (view.started, view.end) if record)])
