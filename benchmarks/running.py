@@ -115,8 +115,10 @@ class Arena:
 
     def _environment(self) -> dict[str, str]:
         binaries = Path(sys.executable).parent  # Parsl looks for its programs there
+        # Nobody's modules are compiled anew each time: from the second measurement on, all are.
+        inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         return {
-            **os.environ,
+            **inherited,
             **self.cluster.environment,
             "PATH": f"{binaries}:{os.environ['PATH']}",
             "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),

@@ -50,6 +50,9 @@ _ON_NODES = (
 )  # fmt: skip
 
 
+#: What no row can import: the program of the command line.
+_NOT_ON_NODES = ("cli/", "__main__")
+
 #: The entry with all compiled modules, and the module that imports from it.
 _MODULES = "modules.bin"
 _BUNDLE = "slurmapply.worker.bundle"
@@ -71,7 +74,7 @@ def pack_worker() -> bytes:
         archive.writestr("__main__.py", main)
         for package, on_nodes in packages:
             for name, source in _sources(package):
-                archive.write(source, f"{package.name}/{name}", zipfile.ZIP_DEFLATED, 1)
+                archive.write(source, f"{package.name}/{name}", zipfile.ZIP_DEFLATED, 6)
                 if name.startswith(on_nodes):
                     module = _module_name(f"{package.name}/{name}")
                     compiled[module] = (source.name == "__init__.py", _compiled(source))
@@ -81,7 +84,9 @@ def pack_worker() -> bytes:
 
 def _sources(package: Path) -> Iterator[tuple[str, Path]]:
     for source in sorted(package.rglob("*.py")):
-        yield source.relative_to(package).as_posix(), source
+        name = source.relative_to(package).as_posix()
+        if not name.startswith(_NOT_ON_NODES):
+            yield name, source
 
 
 def _module_name(path: str) -> str:
