@@ -5,7 +5,7 @@ VENV ?= .venv
 # Where `make demo` runs its rows: local, or slurm where sbatch works (see `make cluster`).
 BACKEND ?= local
 # How many processes the tests are spread over: more than two processors, since many tests wait.
-WORKERS ?= 3
+WORKERS ?= 5
 # More options for pytest, such as PYTEST_OPTIONS='-k retry'.
 PYTEST_OPTIONS ?=
 # More options for `make bench`, such as BENCH_OPTIONS='--lines rows --repeat 1'.

@@ -320,7 +320,7 @@ def test_what_was_used_is_told_with_advice(shaky_job: SlurmJob) -> None:
     assert usage.missing
     for line in [*usage.facts, *usage.missing, *usage.advice]:
         assert line.partition(":")[2].strip() in text, line
-    assert re.search(r"Asked for, and used (\w.*\.)+ Tasks run task host workers", text)
+    assert re.search(r"Asked for, and used \w.*\. Tasks run task host workers", text)
     assert re.search(r" elapsed busy cpu idle .*ended 0 0 \S+ 1 .* [\d.]+ [µm]?s \d+% .*done", text)
 
 
