@@ -50,9 +50,6 @@ _ON_NODES = (
 )  # fmt: skip
 
 
-#: What no row can import: the program of the command line.
-_NOT_ON_NODES = ("cli/", "__main__")
-
 #: The entry with all compiled modules, and the module that imports from it.
 _MODULES = "modules.bin"
 _BUNDLE = "slurmapply.worker.bundle"
@@ -84,9 +81,7 @@ def pack_worker() -> bytes:
 
 def _sources(package: Path) -> Iterator[tuple[str, Path]]:
     for source in sorted(package.rglob("*.py")):
-        name = source.relative_to(package).as_posix()
-        if not name.startswith(_NOT_ON_NODES):
-            yield name, source
+        yield source.relative_to(package).as_posix(), source
 
 
 def _module_name(path: str) -> str:
