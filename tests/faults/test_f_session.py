@@ -376,7 +376,7 @@ def test_F_10_a_disk_that_fills_while_a_job_is_saved_leaves_nothing(
 
 
 def test_F_10_the_job_that_was_to_be_replaced_is_still_there(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", "size=1m") as place:
+    with small_disk(tmp_path / "disk", "size=2m") as place:
         how: dict[str, Any] = {"job_name": "same", "jobs_folder": place, "backend": "inline"}
         slurm_map(abs, [-1], **how)
         fill(place)
