@@ -146,14 +146,13 @@ def _compared(goal: Goal) -> list[str]:
 
 
 def failures_text(figures: Figures) -> str:
-    """Name the measurements that failed, each with the last it said."""
+    """Name the measurements that failed, each with the last that it said."""
     failed = {
-        (each["line"], each["contestant"], each["rows"]): each["error"].strip().splitlines()
+        (each["line"], each["contestant"], each["rows"]): each["error"]
         for each in figures.failures()
     }
     lines = [
-        f"- {line}: {who}, {rows:,} rows: `{(said or ['ended without a word'])[-1][-160:]}`"
-        for (line, who, rows), said in failed.items()
+        f"- {line}: {who}, {rows:,} rows: `{said}`" for (line, who, rows), said in failed.items()
     ]
     return "\n".join(lines) if lines else "No measurement failed."
 

@@ -31,7 +31,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 _WAITED = 60.0
 _TOY_WAITED = 3.0
 _SETTLE_SECONDS = 60.0
-_LONGEST_ERROR = 300
+_LONGEST_ERROR = 160
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Arena:
             except subprocess.TimeoutExpired:
                 found["error"] = f"no result within {case.timeout:g} s"
             except (OSError, ValueError) as error:
-                found["error"] = str(error)[-_LONGEST_ERROR:]
+                found["error"] = last_words(str(error))
         seconds = found.get("seconds")
         shown = found.get("error") if seconds is None else f"{seconds:.2f} s"
         self.say(f"{case.line}: {case.contestant}, {case.rows:,} rows: {shown}")
@@ -172,7 +172,19 @@ def _run(asked: Sequence[str], folder: Path, environment: dict[str, str], timeou
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     if status != 0 and not (folder.parent / "result.json").exists():
-        raise ValueError(output.read_text(errors="replace").strip()[-_LONGEST_ERROR:])
+        raise ValueError(output.read_text(errors="replace"))
+
+
+def last_words(text: str) -> str:
+    r"""Give the last line of what a failed measurement said: tracebacks name the machine's paths.
+
+    Examples
+    --------
+    >>> last_words("Traceback ...\\n  File ...\\nJobDied: no result\\n")
+    'JobDied: no result'
+    """
+    lines = text.strip().splitlines() or ["ended without a word"]
+    return lines[-1].strip()[-_LONGEST_ERROR:]
 
 
 def _calls_a_minute(case: Case, marker: Path, calls: Path) -> float:

@@ -21,6 +21,7 @@ from benchmarks.contestants import PEERS, POOLS
 from benchmarks.figures import Figures
 from benchmarks.measurement import cut
 from benchmarks.peers import local_
+from benchmarks.running import last_words
 from benchmarks.work import WORKS, uneven_seconds
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ FIGURES = Figures(
         measured("one call", "slurmapply", 1, seconds=0.6),
         measured("one call", "sbatch", 1, seconds=0.3),
         measured("one call", "submitit, a task per row", 1, seconds=1.1),
-        measured("one call", "Parsl, a task per row", 1, error="a\nno port"),
+        measured("one call", "Parsl, a task per row", 1, error="no port"),
     ]
 )
 
@@ -89,6 +90,13 @@ def test_every_line_works_at_toy_size(make_slurm_cluster: Any, tmp_path: Path) -
     assert start["third_party"] == 0
     # Nobody's process and no job outlives it.
     assert cluster.run(["squeue", "--noheader"]) == ""
+
+
+def test_of_a_failure_the_last_line_is_kept_which_names_no_path() -> None:
+    said = 'Traceback:\n  File "/home/me/lib/x.py", line 1\nJobDied: no result\n\n'
+    assert last_words(said) == "JobDied: no result"
+    assert last_words(" \n") == "ended without a word"
+    assert last_words("x" * 1000) == "x" * 160
 
 
 def test_a_failure_is_a_result(slurm_cluster: Cluster, tmp_path: Path) -> None:
