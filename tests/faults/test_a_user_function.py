@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -404,6 +405,39 @@ def test_A_15_pools_of_multiprocessing_work_inside_a_row(how: str) -> None:
         return found
 
     assert run(uses_a_pool, 2).results() == [[0, 10], [1, 9]]
+
+
+def test_A_15_what_a_row_forks_has_the_signals_of_any_program() -> None:
+    def forks(x: int) -> dict[str, list[Any]]:
+        def in_child() -> list[Any]:
+            read, write = os.pipe()
+            if os.fork() == 0:
+                kinds = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGUSR1)]
+                held = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+                os.write(write, pickle.dumps([*map(str, kinds), held]))
+                os._exit(0)
+            os.wait()
+            found: list[Any] = pickle.loads(os.read(read, 1000))
+            return found
+
+        found = {"main": in_child()}
+        thread = threading.Thread(target=lambda: found.update(thread=in_child()))
+        thread.start()
+        thread.join()
+        signal.signal(signal.SIGTERM, print)
+        found["own"] = in_child()
+        found["here"] = [signal.pthread_sigmask(signal.SIG_BLOCK, [])]
+        return found
+
+    default = str(signal.SIG_DFL)
+    assert run(forks, 1).results() == [
+        {
+            "main": [default, default, set()],
+            "thread": [default, default, set()],
+            "own": [str(print), default, set()],
+            "here": [set()],
+        }
+    ]
 
 
 def test_A_15_an_executor_of_processes_works_inside_a_row() -> None:

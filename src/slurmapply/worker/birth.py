@@ -6,6 +6,7 @@ import faulthandler
 import os
 import signal
 import sys
+import threading
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +49,7 @@ def become_worker(
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Where Slurm signals all processes of a task, the supervisor decides what a stop means.
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        _leave_to_the_supervisor(number)
+    _leave_to_the_supervisor(signal.SIGTERM, signal.SIGUSR1)
     with disk.create(console) as file:
         made = become_console(file.fileno())
     # Into the console's own descriptor: what the row does to 1 and 2 must not silence it.
@@ -63,19 +63,36 @@ def become_worker(
     return made, watch
 
 
-def _leave_to_the_supervisor(number: int) -> None:
-    """Ignore a signal here, and here only: what the user's code forks must still die of it.
+def _leave_to_the_supervisor(*numbers: int) -> None:
+    """Ignore signals here, and here only: what the user's code forks must still die of them.
 
-    `multiprocessing` ends its processes with SIGTERM, and they inherit this handler.
+    `multiprocessing` ends its processes with SIGTERM. They must not inherit a handler of Python's:
+    it runs between two bytecodes, so that a signal that comes just before a call that waits for
+    ever is never noticed. Until a fork has its own handlers it is sent none: what comes before
+    that is forgotten there (PyOS_AfterFork_Child clears pending signals).
     """
-    worker = os.getpid()
+    mask = threading.local()
 
-    def pass_over(number: int, _frame: object) -> None:
-        if os.getpid() != worker:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+    def pass_over(_number: int, _frame: object) -> None:
+        pass
 
-    signal.signal(number, pass_over)
+    def hold_back() -> None:
+        mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+
+    def let_through() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask.before)
+
+    def become_the_users() -> None:
+        for number in numbers:
+            if signal.getsignal(number) is pass_over:  # or the user has set another meanwhile
+                signal.signal(number, signal.SIG_DFL)
+        let_through()
+
+    for number in numbers:
+        signal.signal(number, pass_over)
+    os.register_at_fork(
+        before=hold_back, after_in_parent=let_through, after_in_child=become_the_users
+    )
 
 
 class Watch:
