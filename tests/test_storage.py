@@ -24,7 +24,6 @@ from slurmapply import chunks, jobfolder, slurm_apply
 from slurmapply.buffers import BufferWriter
 from slurmapply.disk import FolderDisk
 from slurmapply.errors import FormatError, JobFolderError, UntrustedFolderError
-from slurmapply.fingerprint import of_function
 from slurmapply.packing import pack_worker
 from slurmapply.pickles import LARGE, BufferReader
 from slurmapply.pickling import ObjectWriter
@@ -273,18 +272,6 @@ def test_frames_of_another_job_are_not_ours() -> None:
     from slurmapply import SlurmJob
 
     assert SlurmJob(second.folder).status().counts == {"pending": 1}
-
-
-def test_the_same_code_has_the_same_fingerprint_wherever_it_stands() -> None:
-    def made(text: str) -> Any:
-        space: dict[str, Any] = {}
-        exec(compile(text, f"cell {len(text)}", "exec"), space)  # noqa: S102  # two notebook cells
-        return space["f"]
-
-    base = "def g(x):\n    return x + 1\ndef f(x):\n    return g(x) * 2\n"
-    assert of_function(made(base)) == of_function(made("\n\n" + base))
-    assert of_function(made(base)) != of_function(made(base.replace("x + 1", "x + 2")))
-    assert of_function(made(base)) != of_function(made(base.replace("* 2", "* 3")))
 
 
 def test_console_names_belong_to_outcomes_names() -> None:

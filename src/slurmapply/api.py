@@ -232,8 +232,9 @@ def slurm_apply(
         Blanks become ``_``, then all but letters, digits and ``_`` is dropped. f's name and a
         random part when None.
     if_exists : {"fail", "open", "replace"}
-        When there is a job of this name: an error; that job, if f's code, params and arguments
-        are the same; a new one in its place, if nothing of the old one can be alive.
+        When there is a job of this name: an error; that job, if f's code with what it uses,
+        params and arguments are the same; a new one in its place, if nothing of the old one can
+        be alive. Of modules that the nodes import only f's own counts, by code and constants.
     jobs_folder : path
         Where the job folder ``_slurmapply_<name>`` is made; the nodes must see it.
     after : SlurmJob or list of SlurmJob, optional

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slurmapply.pickles import BufferPlace
+    from slurmapply.reducers import Reducer
 
 #: Of one object's smaller buffers, so much stays inside its pickle; those that follow go out.
 INSIDE = 1024 * 1024
@@ -25,16 +26,24 @@ class Buffers(Protocol):
 
 
 class ObjectWriter:
-    """Pickles objects one after another with cloudpickle, each independent of the others."""
+    """Pickles objects one after another with cloudpickle, each independent of the others.
 
-    def __init__(self, buffers: Buffers) -> None:
+    Parameters
+    ----------
+    buffers
+        Takes what is large.
+    reducer
+        Asked first how an object is taken apart, as `pickle.Pickler.reducer_override` is.
+    """
+
+    def __init__(self, buffers: Buffers, reducer: Reducer | None = None) -> None:
         from slurmapply.reducers import SharingPickler  # noqa: PLC0415  # with cloudpickle, 30 ms
 
         self._buffers = buffers
         self._out: list[memoryview] = []
         self._inside = 0
         self._stream = io.BytesIO()
-        self._pickler = SharingPickler(self._stream, self._stays_inside)
+        self._pickler = SharingPickler(self._stream, self._stays_inside, reducer)
 
     def _stays_inside(self, buffer: pickle.PickleBuffer) -> bool:
         try:

@@ -37,13 +37,20 @@ class SharingPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
     """Cloudpickle's pickler, which leaves the memory of more objects outside."""
 
     def __init__(
-        self, stream: BinaryIO, stays_inside: Callable[[pickle.PickleBuffer], bool]
+        self,
+        stream: BinaryIO,
+        stays_inside: Callable[[pickle.PickleBuffer], bool],
+        first: Reducer | None = None,
     ) -> None:
         super().__init__(stream, protocol=PROTOCOL, buffer_callback=stays_inside)
+        self._first = first
         self._reducers: dict[type, Reducer | None] = {}
 
     def reducer_override(self, thing: Any) -> Reduced:
         """Take an object apart (pickle.Pickler.reducer_override)."""
+        reduced = NotImplemented if self._first is None else self._first(thing)
+        if reduced is not NotImplemented:
+            return reduced
         kind = type(thing)
         if kind not in self._reducers:
             self._reducers[kind] = _reducer_of(kind)

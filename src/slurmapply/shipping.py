@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import inspect
 import sys
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 #: Captured objects above this size are named at submission: few people know that they send them.
 WORTH_SAYING = 100 * 1024 * 1024
+
+#: Of a global; the second is that of a class inside a function. Attributes are loaded otherwise.
+_LOADS = ("LOAD_GLOBAL", "LOAD_NAME")
 
 
 def ship(
@@ -118,7 +122,8 @@ def _globals_in(code: Any, function: Any) -> dict[str, Any]:
 def names_in(code: CodeType) -> set[str]:
     """Give the global names that a function's code uses, also in the functions inside it."""
     inner = (const for const in code.co_consts if isinstance(const, CodeType))
-    return set(code.co_names).union(*map(names_in, inner))
+    used = {step.argval for step in dis.get_instructions(code) if step.opname in _LOADS}
+    return used.union(*map(names_in, inner))
 
 
 def large_parts(

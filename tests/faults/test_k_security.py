@@ -209,6 +209,7 @@ def test_K_04_whatever_the_umask_a_job_is_for_its_user_alone(
         job.retry(f=lambda x: x).wait()
     finally:
         os.umask(before)
+    job.end_tasks()  # until then consoles without a word go away
     home = [path for path in (tmp_path / ".home").rglob("*") if path.is_file()]
     for path in [job.folder, *job.folder.rglob("*"), *home]:
         mode = stat.S_IMODE(path.lstat().st_mode)

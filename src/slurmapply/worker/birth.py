@@ -6,8 +6,8 @@ import faulthandler
 import os
 import signal
 import sys
-import threading
 import types
+from _thread import get_ident  # of `threading`, which is large
 from typing import TYPE_CHECKING, Any
 
 from slurmapply.worker.console import WorkerConsole, become_console
@@ -71,16 +71,16 @@ def _leave_to_the_supervisor(*numbers: int) -> None:
     ever is never noticed. Until a fork has its own handlers it is sent none: what comes before
     that is forgotten there (PyOS_AfterFork_Child clears pending signals).
     """
-    mask = threading.local()
+    masks: dict[int, set[int]] = {}  # by thread: any may fork
 
     def pass_over(_number: int, _frame: object) -> None:
         pass
 
     def hold_back() -> None:
-        mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+        masks[get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
 
     def let_through() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask.before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop(get_ident()))
 
     def become_the_users() -> None:
         for number in numbers:
