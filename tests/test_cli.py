@@ -15,9 +15,9 @@ import tomlkit
 
 from slurmapply import SlurmJob, slurm_apply, slurm_map
 from slurmapply.cli.act import read_rows
-from slurmapply.cli.endings import InputError
 from slurmapply.cli.keywords import read_settings, read_slurm_options
 from slurmapply.cli.program import main
+from slurmapply.cli.saying import InputError
 from slurmapply.cli.shellwords import in_shell_words
 from slurmapply.cli.tables import cells_wide, table_lines
 from tests.cli_fixtures import run
@@ -401,6 +401,8 @@ def test_rows_are_read() -> None:
         ("job.row(2)", "slurmapply errors t --row 2"),
         ('SlurmJob.open("u").status()', "slurmapply status u"),
         ("job.retry(f(", "job.retry(f("),
+        ('backend="local", or', "--set backend=local, or"),
+        ('a row said errors="keep"', 'a row said errors="keep"'),
     ],
 )
 def test_advice_is_said_in_the_shells_words(python: str, shell: str) -> None:

@@ -232,6 +232,7 @@ def test_a_name_that_is_taken(project: Path, cli: Cli) -> None:
     said = cli("run", "fit.py:score", "good.csv", "--name", "taken")
     assert said.code == 5
     assert said.err.startswith("Error: ")
+    assert "--set if_exists=open" in said.err
 
 
 def test_a_job_that_is_there_is_opened_when_that_is_asked(project: Path, cli: Cli) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slurmapply import SlurmJob
-from slurmapply.cli import endings
+from slurmapply.cli import saying
 from slurmapply.cli.keywords import NOT_FROM_SHELL, settable
 from slurmapply.cli.program import program
 from tests.cli_fixtures import COMMAND
@@ -71,8 +71,8 @@ def test_examples_of_the_help_can_be_typed() -> None:
 def test_the_page_has_each_exit_code() -> None:
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", section("Exit codes"), re.MULTILINE)}
     assert codes == {
-        endings.FINE, endings.ROWS_NOT_OK, endings.WRONG_USE, endings.NO_SUCH_JOB, endings.SLURM,
-        endings.REFUSED, endings.FAULT, endings.INTERRUPTED,
+        saying.FINE, saying.ROWS_NOT_OK, saying.WRONG_USE, saying.NO_SUCH_JOB, saying.SLURM,
+        saying.REFUSED, saying.FAULT, saying.INTERRUPTED,
     }  # fmt: skip
     for code in codes:
         assert re.search(rf"\b{code} \w", program.epilog or ""), code

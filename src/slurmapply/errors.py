@@ -40,10 +40,13 @@ class SlurmApplyError(Exception):
     ----------
     message
         What was being done, what came back, what to do next.
+    job
+        The job that it is about, where there is one already.
     """
 
-    def __init__(self, message: str = "") -> None:
+    def __init__(self, message: str = "", *, job: Any = None) -> None:
         super().__init__(message)
+        self.job = job
 
 
 class InvalidArgumentError(SlurmApplyError, ValueError, TypeError):
@@ -121,8 +124,6 @@ class SubmissionError(SchedulerError):
     The job's folder is complete: ``err.job.submit(account="...")`` goes on from here.
     """
 
-    job: Any = None
-
 
 class SubmissionUnknownError(SubmissionError):
     """A submission was sent, and nobody can say whether it was taken.
@@ -136,17 +137,9 @@ class SubmissionUnknownError(SubmissionError):
 class JobAliveError(SlurmApplyError):
     """Refused, because something of the job can still run."""
 
-    def __init__(self, message: str = "", *, job: Any = None) -> None:
-        super().__init__(message)
-        self.job = job
-
 
 class WaitTimeoutError(SlurmApplyError, TimeoutError):
     """The job did not end within the time that was allowed for waiting. It goes on."""
-
-    def __init__(self, message: str = "", *, job: Any = None) -> None:
-        super().__init__(message)
-        self.job = job
 
 
 class RowsFailedError(SlurmApplyError):
@@ -170,8 +163,7 @@ class RowsFailedError(SlurmApplyError):
         table: Any = None,
         lines: Sequence[str] = (),
     ) -> None:
-        super().__init__(message)
-        self.job = job
+        super().__init__(message, job=job)
         self.table = table
         self.lines = tuple(lines)
 

@@ -253,7 +253,8 @@ class SlurmJob:
         if prepared and not self._follower.run.number:
             raise SlurmApplyError(
                 f"there is nothing to {what}: {self.name} was prepared, but never submitted. Start "
-                f"it with job.submit(), or by hand: cd '{self._folder}' && sbatch submit.sh"
+                f"it with job.submit(), or by hand: cd '{self._folder}' && sbatch submit.sh",
+                job=self,
             )
 
     def _known_state(self) -> JobState:

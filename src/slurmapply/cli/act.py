@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slurmapply.cli.endings import FINE, InputError, RefusedError, end, say
+from slurmapply.cli.endings import end
 from slurmapply.cli.helptext import amount_options, examples, trust_option, wait_options
 from slurmapply.cli.jobnames import job_argument, open_job, open_to_load
+from slurmapply.cli.saying import FINE, InputError, RefusedError, say
 from slurmapply.wording import harmless
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""How the program ends: its exit codes, and what is said of what went wrong."""
+"""How the program ends, and what is said of what went wrong."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from slurmapply.cli.saying import FAULT, INTERRUPTED, NO_SUCH_JOB, REFUSED, SLURM, WRONG_USE, say
 from slurmapply.cli.shellwords import in_shell_words
 from slurmapply.errors import (
     InvalidArgumentError,
@@ -21,48 +22,11 @@ from slurmapply.errors import (
     SlurmApplyError,
     SubmissionError,
 )
-from slurmapply.wording import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FINE = 0
-#: Some rows of the job are not ok.
-ROWS_NOT_OK = 1
-#: The command line, or a file that it names, cannot be used; click's own code.
-WRONG_USE = 2
-NO_SUCH_JOB = 3
-#: Slurm refused, or did not answer.
-SLURM = 4
-#: The job, or a file, is in a state in which this cannot be done.
-REFUSED = 5
-#: As sysexits.h calls an error inside of a program.
-FAULT = 70
-#: As shells say it: 128 and the number of the signal.
-INTERRUPTED = 128 + signal.SIGINT
-
 _PACKAGE = str(Path(__file__).parents[1])
-
-
-class SaidError(click.ClickException):
-    """What went wrong, said in a sentence without the usage lines."""
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Write the sentence to standard error, in whatever letters that can show."""
-        del file
-        say(f"Error: {self.format_message()}")
-
-
-class InputError(SaidError):
-    """A file or an option that cannot be used."""
-
-    exit_code = WRONG_USE
-
-
-class RefusedError(SaidError):
-    """Something stands in the way that the user may change."""
-
-    exit_code = REFUSED
 
 
 @contextlib.contextmanager
@@ -117,21 +81,7 @@ def exit_code(error: SlurmApplyError) -> int:
 
 def name_of(error: SlurmApplyError) -> str:
     """Give the name of the job that an error is about, NAME where it does not know."""
-    return str(getattr(getattr(error, "job", None), "name", "NAME"))
-
-
-def tell(text: str) -> None:
-    """Write to standard output; names and texts of others do not steer the terminal.
-
-    click's own echo would write UTF-8 where ASCII is asked for.
-    """
-    sys.stdout.write(f"{harmless(text)}\n")
-
-
-def say(text: str) -> None:
-    """Write a line to standard error, where it does not mix with what a program reads."""
-    sys.stdout.flush()
-    sys.stderr.write(f"{harmless(text)}\n")
+    return "NAME" if error.job is None else str(error.job.name)
 
 
 def end(code: int) -> NoReturn:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slurmapply.cli.endings import NO_SUCH_JOB, InputError, SaidError
+from slurmapply.cli.saying import NO_SUCH_JOB, InputError, SaidError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

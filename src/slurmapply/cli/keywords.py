@@ -7,7 +7,7 @@ import inspect
 import re
 from typing import TYPE_CHECKING, Any
 
-from slurmapply.cli.endings import InputError
+from slurmapply.cli.saying import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slurmapply.cli.endings import FINE, ROWS_NOT_OK, SLURM, end, say, tell
+from slurmapply.cli.endings import end
 from slurmapply.cli.helptext import as_json_option, examples
 from slurmapply.cli.jobnames import job_argument, open_job
+from slurmapply.cli.saying import FINE, ROWS_NOT_OK, SLURM, say, tell
 from slurmapply.cli.shellwords import in_shell_words
 from slurmapply.cli.tables import table_lines
 from slurmapply.cli.terminal import ConsoleText, terminal_of

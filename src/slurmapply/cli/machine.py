@@ -10,8 +10,9 @@ import click
 
 from slurmapply.cli.cellwords import as_json as plain
 from slurmapply.cli.cellwords import as_text
-from slurmapply.cli.endings import FINE, ROWS_NOT_OK, end, tell
+from slurmapply.cli.endings import end
 from slurmapply.cli.helptext import as_json_option, examples
+from slurmapply.cli.saying import FINE, ROWS_NOT_OK, tell
 from slurmapply.cli.shellwords import in_shell_words
 from slurmapply.cli.tables import table_lines
 from slurmapply.cli.terminal import terminal_of

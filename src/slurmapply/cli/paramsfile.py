@@ -8,7 +8,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from slurmapply.cli.endings import InputError
+from slurmapply.cli.saying import InputError
 from slurmapply.wording import harmless
 
 if TYPE_CHECKING:

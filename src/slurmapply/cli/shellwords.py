@@ -6,8 +6,11 @@ import ast
 import re
 import shlex
 
+from slurmapply.cli.keywords import settable
+
 _CALL = re.compile(r"\bjob\.([a-z_]+)\(([^()]*)\)")
 _OPENED = re.compile(r'\bSlurmJob\.open\("([^"]*)"\)(?:\.(\w+)\(\))?')
+_KEYWORD = re.compile(r'\b([a-z_]+)="([^"]*)"')
 #: What a method is called here; the verb of most is their own name.
 _VERBS = {
     "cancel": "cancel",
@@ -36,7 +39,7 @@ _FIRST = {"row": "--row", "logs": "--row", "retry": "--rows", "report": "-o"}
 
 
 def in_shell_words(text: str, name: str) -> str:
-    """Rewrite calls of a job's methods as commands.
+    """Rewrite calls of a job's methods as commands, and keywords as options.
 
     Parameters
     ----------
@@ -55,9 +58,18 @@ def in_shell_words(text: str, name: str) -> str:
     name = shlex.quote(name)
     text = _OPENED.sub(lambda m: f"slurmapply {_VERBS.get(m[2] or '', 'status')} {m[1]}", text)
     text = _CALL.sub(lambda match: _command(match, name), text)
+    text = _KEYWORD.sub(_setting, text)
     for python, shell in _PLAIN:
         text = text.replace(python, shell)
     return text
+
+
+def _setting(match: re.Match[str]) -> str:
+
+    keyword, value = match[1], shlex.quote(match[2])
+    if keyword == "job_name":
+        return f"--name {value}"
+    return f"--set {keyword}={value}" if keyword in settable() else match[0]
 
 
 def _command(match: re.Match[str], name: str) -> str:

@@ -10,8 +10,8 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from slurmapply.cli.cellwords import as_json, as_text
-from slurmapply.cli.endings import InputError, RefusedError
 from slurmapply.cli.paramsfile import NEEDS_PYARROW
+from slurmapply.cli.saying import InputError, RefusedError
 from slurmapply.wording import harmless
 
 if TYPE_CHECKING:

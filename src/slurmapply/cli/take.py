@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slurmapply.cli.endings import FINE, ROWS_NOT_OK, end, say, tell
+from slurmapply.cli.endings import end
 from slurmapply.cli.helptext import as_json_option, examples, overwrite_option, trust_option
 from slurmapply.cli.jobnames import job_argument, open_to_load
+from slurmapply.cli.saying import FINE, ROWS_NOT_OK, say, tell
 from slurmapply.cli.shellwords import in_shell_words
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slurmapply.cli.endings import InputError
+from slurmapply.cli.saying import InputError
 from slurmapply.wording import harmless
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from slurmapply.cli.endings import ROWS_NOT_OK, RefusedError, say
+from slurmapply.cli.saying import ROWS_NOT_OK, RefusedError, say
 from slurmapply.cli.screen import picture
 from slurmapply.cli.shellwords import in_shell_words
 from slurmapply.cli.terminal import LivePicture, terminal_of

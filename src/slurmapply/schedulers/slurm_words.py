@@ -207,7 +207,8 @@ _REFUSALS = (
         "configuration source|failed to fetch config|slurm\\.conf",
         (
             "Slurm's configuration was not found: are you on a"
-            " login node of the cluster? SLURM_CONF may name the wrong file."
+            " login node of the cluster? SLURM_CONF may name the wrong file. A machine without a"
+            ' cluster can run the rows itself: backend="local".'
         ),
     ),
     ("Unable to contact|Socket timed out|Connection refused|Zero Bytes|try again", _BUSY),
