@@ -154,7 +154,7 @@ def test_what_is_cancelled_ends(project: Path, cli: Cli) -> None:
 def test_what_was_only_prepared_is_submitted(project: Path, cli: Cli) -> None:
     said = cli("run", "fit.py:score", "good.csv", "--name", "later", "--set", "submit=false")
     assert said.code == 0
-    assert "follow it" not in said.err
+    assert "submit it: slurmapply submit later" in said.err
     said = cli("watch", "later")
     assert said.code == 5
     assert "slurmapply submit later" in said.err
@@ -403,6 +403,9 @@ def test_rows_are_read() -> None:
         ("job.retry(f(", "job.retry(f("),
         ('backend="local", or', "--set backend=local, or"),
         ('a row said errors="keep"', 'a row said errors="keep"'),
+        ("with mem=, or a smaller time=.", "with --set mem=, or a smaller --set time=."),
+        ("time='1 h' or job_name=", "--set time='1 h' or --name"),
+        ("fewer cpus_per_node=; x=3 time=0.5", "fewer --cpus-per-node; x=3 time=0.5"),
     ],
 )
 def test_advice_is_said_in_the_shells_words(python: str, shell: str) -> None:

@@ -37,7 +37,7 @@ def refuse_to_replace(job: SlurmJob, if_exists: str) -> None:
         raise JobExistsError(
             f"there is a job named {job.name!r} in {job.folder} ({status.state}; "
             f"{status.summary()}). Open it with SlurmJob.open, choose another job_name, or say "
-            'if_exists="open" or "replace".',
+            'if_exists="open" or if_exists="replace".',
             path=job.folder,
         )
     if status.state not in OVER:

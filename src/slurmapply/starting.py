@@ -110,7 +110,8 @@ def _say_started(
     listing.remember(disk.path)
     described = scheduler_for(submission.kind).describe(submission)
     plan = replace(plan, backend=submission.kind)
-    print(announcement(job["name"], disk.path, plan, described))  # noqa: T201  # the one line that users wait for
+    said = announcement(job["name"], disk.path, plan, described)
+    print(said, flush=True)  # noqa: T201  # users wait for it, and progress comes below it
     warning = disk_warning(disk.path, submission.kind)
     if warning:
         print(warning)  # noqa: T201  # below the line that it is about

@@ -96,8 +96,8 @@ def _keywords(given: Mapping[str, Any], own: tuple[str, ...] = ()) -> dict[str, 
 def _go_on(job: SlurmJob, given: Mapping[str, Any], *, submitted: bool = True) -> None:
     """Wait and write the table where that was asked for; else say how to follow the job."""
     if not given["wait"] and not given["output"]:
-        if submitted:
-            say(f"follow it: slurmapply watch {job.name}")
+        goes_on = "follow it: slurmapply watch" if submitted else "submit it: slurmapply submit"
+        say(f"{goes_on} {job.name}")
         return
     if not submitted:
         raise InputError(f"{job.name} was not submitted, so there is nothing to wait for.")

@@ -10,7 +10,10 @@ from slurmapply.cli.keywords import settable
 
 _CALL = re.compile(r"\bjob\.([a-z_]+)\(([^()]*)\)")
 _OPENED = re.compile(r'\bSlurmJob\.open\("([^"]*)"\)(?:\.(\w+)\(\))?')
-_KEYWORD = re.compile(r'\b([a-z_]+)="([^"]*)"')
+#: With a value in quotes, or as messages name a keyword alone: "with mem=, or with less time=."
+_KEYWORD = re.compile(r"""(?<!--set )\b([a-z_]+)=(?:"([^"]*)"|'([^']*)'|(?=[\s,.;:)]|$))""")
+#: These have options of their own; others are settings.
+_OWN_OPTIONS = {"job_name": "--name", "nodes": "--nodes", "cpus_per_node": "--cpus-per-node"}
 #: What a method is called here; the verb of most is their own name.
 _VERBS = {
     "cancel": "cancel",
@@ -29,6 +32,8 @@ _VERBS = {
 }
 _PLAIN = (
     ("SlurmJob.open takes", "NAME may be"),
+    ("Open it with SlurmJob.open", "Look at it with slurmapply status"),
+    ("another job_name", "another --name"),
     ("list_jobs()", "slurmapply ls"),
     ("get_defaults()", "slurmapply config"),
     ("doctor()", "slurmapply doctor"),
@@ -66,10 +71,12 @@ def in_shell_words(text: str, name: str) -> str:
 
 def _setting(match: re.Match[str]) -> str:
 
-    keyword, value = match[1], shlex.quote(match[2])
-    if keyword == "job_name":
-        return f"--name {value}"
-    return f"--set {keyword}={value}" if keyword in settable() else match[0]
+    keyword, value = match[1], match[2] or match[3]
+    if keyword in _OWN_OPTIONS:
+        return " ".join([_OWN_OPTIONS[keyword], *([shlex.quote(value)] if value else [])])
+    if keyword not in settable():
+        return match[0]
+    return f"--set {keyword}={shlex.quote(value) if value else ''}"
 
 
 def _command(match: re.Match[str], name: str) -> str:
