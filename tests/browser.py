@@ -71,7 +71,19 @@ const sizes = selector => [...document.querySelectorAll(selector)].map(each => {
 });
 const outside = [...document.querySelectorAll("body *")].filter(each =>
   each.getBoundingClientRect().right > innerWidth + 1 && !each.closest(".wide, pre, svg"));
+const crossing = [];
+for (const picture of document.querySelectorAll("svg")) {
+  const labels = [...picture.querySelectorAll("text")].map(
+    each => [each.textContent, each.getBoundingClientRect()]);
+  labels.forEach(([one, a], place) => labels.slice(place + 1).forEach(([other, b]) => {
+    const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+    const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+    // Boxes are higher than letters.
+    if (across > 1 && down > Math.min(a.height, b.height) / 2) crossing.push([one, other]);
+  }));
+}
 const found = {
+  crossing,
   dark: matchMedia("(prefers-color-scheme: dark)").matches,
   width: innerWidth,
   scroll: document.documentElement.scrollWidth,

@@ -27,9 +27,13 @@ from slurmapply import (
     slurm_map,
 )
 from slurmapply.disk import FolderDisk
+from slurmapply.durations import durations
+from slurmapply.numeric import NumberColumn
 from slurmapply.report import asked
+from slurmapply.report.svg import durations_picture
 from slurmapply.report.text import cut, shown
 from slurmapply.resources import Resources
+from slurmapply.states import STATUS_CODES, RowStatus
 from tests import browser as browser_module
 
 if TYPE_CHECKING:
@@ -475,6 +479,7 @@ def full_page(shaky_job: SlurmJob) -> Path:
 @pytest.mark.parametrize("width", [360, 1400])
 def test_it_fits_and_can_be_read(full_page: Path, browser: Browser, width: int, dark: bool) -> None:  # noqa: FBT001
     found = browser.measure(full_page, width=width, dark=dark)
+    assert found["crossing"] == [], "labels of a picture"
     assert (found["width"], found["dark"]) == (width, dark)
     assert found["scroll"] <= width
     assert found["outside"] == []
@@ -488,6 +493,18 @@ def test_it_fits_and_can_be_read(full_page: Path, browser: Browser, width: int, 
     assert {name for name, *_ in found["drawn"]} == {"s-ok", "s-error"}
     assert all(wide > 0 and high > 0 for _, wide, high in found["drawn"])
     assert 'raise ValueError(f"bad x {x}")' in found["text"]
+
+
+def test_labels_of_a_histogram_stand_apart(browser: Browser, tmp_path: Path) -> None:
+    ok = STATUS_CODES[RowStatus.OK]
+    spans = [(0.1, 0.9), (1, 10), (0.05, 1.0), (3, 59), (1, 100), (300, 3600), (0.001, 5000)]
+    columns = [NumberColumn(np.linspace(*span, 50), np.zeros(50, bool)) for span in spans]
+    pictures = [durations_picture(durations(each, bytes([ok]) * 50))["svg"] for each in columns]
+    page = tmp_path / "page.html"
+    page.write_text(f"<html><body>{''.join(pictures)}</body></html>")
+    found = browser.measure(page, width=900)
+    assert found["crossing"] == []
+    assert len(found["pictures"]) == len(spans)
 
 
 def test_the_browser_has_nothing_to_complain_of(full_page: Path, browser: Browser) -> None:

@@ -175,7 +175,7 @@ def durations_picture(durations: Durations) -> dict[str, Any]:
 
 
 def _histogram(durations: Durations) -> Iterator[str]:
-    bottom, left, right = _HISTOGRAM_HEIGHT - _BOTTOM, 56.0, _HISTOGRAM_WIDTH - 16.0
+    bottom, left, right = _HISTOGRAM_HEIGHT - _BOTTOM, 56.0, _HISTOGRAM_WIDTH - 32.0
     edges = durations.edges.tolist()
     place = math.log10 if durations.logarithmic else float
     scale = (right - left) / (place(edges[-1]) - place(edges[0]))
@@ -197,9 +197,8 @@ def _histogram(durations: Durations) -> Iterator[str]:
         yield f'<path class="s-{SHOWN[code]}" d="{_boxes(boxes)}"/>'
     for seconds in _time_ticks(durations):
         at = left + (place(seconds) - place(edges[0])) * scale
-        anchor = "end" if at > right - 20 else "middle"
         yield f'<path class="run" d="M{at:.1f} {bottom}v4"/>'
-        yield f'<text x="{at:.1f}" y="{bottom + 17}" text-anchor="{anchor}">{exact(seconds)}</text>'
+        yield f'<text x="{at:.1f}" y="{bottom + 17}" text-anchor="middle">{exact(seconds)}</text>'
     middle = left + (place(max(durations.median, edges[0])) - place(edges[0])) * scale
     yield f'<path class="median" d="M{middle:.1f} 10V{bottom}"/>'
     kind = ", logarithmic" if durations.logarithmic else ""
