@@ -30,14 +30,13 @@ _LONGEST_VALUE = 1000
 _MOST_LINES = 8
 _MOST_PARAMETERS = 12
 
+# The colours of outcomes are the report's: a theme's green and red are alike to many people.
 # The reversed column of a long text begins at its end, where a traceback says what it was.
 _STYLE = """
 .slurmapply{--sa-text:var(--jp-content-font-color1,var(--vscode-editor-foreground,#1f2328));
 --sa-ground:var(--jp-layout-color1,var(--vscode-editor-background,#fff));
 --sa-line:var(--jp-border-color2,var(--vscode-panel-border,#d0d7de));
---sa-ok:var(--jp-success-color1,#2da44e);--sa-bad:var(--jp-error-color1,#cf222e);
---sa-run:var(--jp-brand-color1,#218bff);--sa-left:var(--jp-warn-color1,#bf8700);
---sa-wait:var(--jp-border-color1,#afb8c1);
+--sa-ok:#00875f;--sa-bad:#d0500c;--sa-run:#2c8ec8;--sa-left:#8a6d3b;--sa-wait:#c3c9cf;
 color:var(--sa-text);background:var(--sa-ground);border:1px solid var(--sa-line);
 border-radius:4px;padding:.6em .9em;margin:.2em 0;max-width:56em;font-size:.93em;line-height:1.45;
 font-family:var(--jp-ui-font-family,system-ui,sans-serif);overflow-wrap:anywhere}
@@ -45,9 +44,7 @@ font-family:var(--jp-ui-font-family,system-ui,sans-serif);overflow-wrap:anywhere
 --sa-text:var(--jp-content-font-color1,var(--vscode-editor-foreground,#e6edf3));
 --sa-ground:var(--jp-layout-color1,var(--vscode-editor-background,#161b22));
 --sa-line:var(--jp-border-color2,var(--vscode-panel-border,#444c56));
---sa-ok:var(--jp-success-color1,#3fb950);--sa-bad:var(--jp-error-color1,#f85149);
---sa-run:var(--jp-brand-color1,#58a6ff);--sa-left:var(--jp-warn-color1,#d29922);
---sa-wait:var(--jp-border-color1,#6e7681)}}
+--sa-ok:#17b287;--sa-bad:#f07d3f;--sa-run:#5fb8ee;--sa-left:#c4a46c;--sa-wait:#4b545d}}
 .slurmapply .sa-bar{display:flex;height:.8em;margin:.5em 0;border-radius:2px;overflow:hidden;
 background:var(--sa-line)}
 .slurmapply .sa-bar i{min-width:2px}
