@@ -289,6 +289,20 @@ def test_a_long_wait_does_not_hide_what_ran() -> None:
     assert "the longest wait, 10 h, is cut off on the left" in notes_on(chart)
 
 
+@pytest.mark.parametrize(("seconds", "said"), [(3.0, True), (0.3, False)])
+def test_a_gap_before_the_first_rows_is_explained(seconds: float, said: bool) -> None:  # noqa: FBT001
+    begun = (T + 10, T + 20)
+    frames: Any = [
+        Attempts((0, task, worker), [begun[task] + seconds, begun[task] + 9], 1.0)
+        for task in (0, 1)
+        for worker in (0, 1, 2)
+    ]
+    lives = [life(task, 0, each) for task, each in enumerate(begun)]
+    chart = gantt(timeline([run_of(0, 2, lives)], frames, {0: T}, at()), most_lines=9, bins=100)
+    assert chart.loading == pytest.approx(seconds)
+    assert ("before its first row a worker spent 3 s on imports" in notes_on(chart)) == said
+
+
 def test_a_wait_no_longer_than_the_work_is_shown_whole() -> None:
     frames: Any = [Attempts((0, 0, 0), [T + 50], 60.0)]
     line = timeline([run_of(0, 1, [life(0, 0, T + 50)])], frames, {0: T}, at())

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 _MOST_SINGLE = 2500
 #: Where more was waited than worked, the waiting takes this part of the time at work beside it.
 _WAIT_SHARE = 0.35
+#: Where a worker's first row comes later than this part of the time at work, people ask why.
+_LONG_LOADING = 0.1
+#: Seconds that nobody asks about.
+_SHORT_LOADING = 0.5
 #: Height of a line that stands for several workers: so many steps, of which the least is seen.
 _STEPS = 8
 _LEAST_SHARE = 0.2
@@ -82,6 +86,8 @@ class Gantt:
         Whether a piece may stand for several rows.
     left_out
         How many of the first runs are not shown.
+    loading
+        Seconds from a task's begin to its workers' first rows, the median.
     """
 
     lines: Sequence[Line]
@@ -93,6 +99,7 @@ class Gantt:
     cut: float
     merged: bool
     left_out: int
+    loading: float
 
 
 def gantt(timeline: Timeline, *, most_lines: int, bins: int) -> Gantt:
@@ -120,7 +127,8 @@ def gantt(timeline: Timeline, *, most_lines: int, bins: int) -> Gantt:
     else:
         pieces = _binned(bars, on_line, lines, (left, right), bins)
     since = _since([run for run in timeline.runs if run.number in shown])
-    return Gantt(lines, pieces, queued, left, right, since, cut, not single, left_out)
+    loading = _loading(pieces, queued, len(lines))
+    return Gantt(lines, pieces, queued, left, right, since, cut, not single, left_out, loading)
 
 
 def _since(runs: Sequence[RunTimes]) -> str:
@@ -138,6 +146,8 @@ def notes_on(chart: Gantt) -> list[str]:
     line = "some tasks, as high as many of their" if several else "a task, as high as many of its"
     notes = [f"a line is {line} workers are at work" if together else "a line is a worker"]
     notes.append("a bar is as bad as the worst of its rows" if chart.merged else "a bar is a row")
+    if chart.loading > max(_SHORT_LOADING, _LONG_LOADING * chart.right):
+        notes.append(f"before its first row a worker spent {exact(chart.loading)} on imports")
     if chart.cut:
         notes.append(f"the longest wait, {exact(chart.cut)}, is cut off on the left")
     if chart.left_out:
@@ -195,6 +205,19 @@ def _queued(timeline: Timeline, lines: Sequence[Line]) -> list[Queued]:
             key = (*places[wait.run, wait.task], wait.begin)
             longest[key] = max(wait.end, longest.get(key, wait.end))
     return [Queued(first, last, begin, end) for (first, last, begin), end in longest.items()]
+
+
+def _loading(pieces: Pieces, queued: Sequence[Queued], lines: int) -> float:
+    """Give the time in which workers load Python and the function: until their first rows."""
+    import numpy as np  # noqa: PLC0415
+
+    first = np.full(lines, np.inf)
+    np.minimum.at(first, pieces.line, pieces.begin)
+    begun = np.zeros(lines)
+    for wait in sorted(queued, key=lambda wait: wait.end, reverse=True):
+        begun[wait.first : wait.last + 1] = wait.end
+    gaps = (first - begun)[np.isfinite(first)]
+    return float(np.median(gaps)) if len(gaps) else 0.0
 
 
 def _window(bars: Bars, queued: Sequence[Queued]) -> tuple[float, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from slurmapply.errors import SlurmApplyError
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from slurmapply.timeline import Timeline
 
 _MOST_LINES = 128
-_BINS = 1200
+_BINS = 500
+#: Letters of a line below the axis.
+_NOTE_WIDTH = 90
 #: Inches for a line of the timeline, and the least and the most for all of them.
 _LINE_HEIGHT, _LEAST_HEIGHT, _MOST_HEIGHT = 0.16, 1.6, 9.0
 
@@ -51,7 +54,8 @@ def plot_timeline(timeline: Timeline, title: str, ax: Any = None) -> Any:
     ax.set_xlim(chart.left / unit, (chart.right + 0.01 * (chart.right - chart.left)) / unit)
     ax.set_ylim(len(chart.lines) - 0.4, -0.6)
     axis = f"time {chart.since} ({name})"
-    ax.set_xlabel(f"{axis}\n{'; '.join(notes_on(chart))}")
+    notes = textwrap.fill("; ".join(notes_on(chart)), _NOTE_WIDTH)
+    ax.set_xlabel(f"{axis}\n{notes}")
     labels = task_labels(chart.lines, timeline.hosts)
     ax.set_yticks([place for place, _ in labels], [text for _, text in labels])
     ax.tick_params(axis="y", length=0)
