@@ -114,11 +114,12 @@ def test_a_retry_sends_it_again(library: ModuleType) -> None:
 
 
 def test_the_registry_is_as_before(library: ModuleType) -> None:
+    before = cloudpickle.list_registry_pickle_by_value()
     cloudpickle.register_pickle_by_value(library)
     try:
         slurm_map(library.plain, [1], by_value="study_lib", job_name="kept", submit=False)
         slurm_map(library.plain, [1], by_value=library, job_name="kept_too", submit=False)
-        assert cloudpickle.list_registry_pickle_by_value() == {library.__name__}
+        assert cloudpickle.list_registry_pickle_by_value() == {*before, library.__name__}
     finally:
         cloudpickle.unregister_pickle_by_value(library)
 

@@ -249,6 +249,15 @@ def test_every_kind_of_frame_is_printed_and_written(project: Path, cli: Cli, kin
     assert line.split()[:3] == ["1", "error", "ZeroDivisionError"]
 
 
+def test_numbers_of_rows_that_failed_are_shown_once(project: Path, cli: Cli) -> None:
+    slurm_apply(inverse, pd.DataFrame({"x": [1, 0, 0, 2, 0]}), job_name="inverses").wait()
+    header, *lines = cli("errors", "inverses").out.splitlines()
+    assert header.split() == ["row_number", "row_status", "row_cause", "message", "x"]
+    assert [line.split()[0] for line in lines] == ["1", "2", "4"]
+    (first, *_) = json.loads(cli("errors", "inverses", "--json").out)
+    assert "index" not in first
+
+
 def test_names_complete(project: Path) -> None:
     slurm_map(abs, [-1], job_name="tuning", backend="inline")
     asked = {"COMP_WORDS": "slurmapply status tu", "COMP_CWORD": "2"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import hashlib
 import sys
@@ -129,8 +130,15 @@ def _importable(thing: FunctionType | type) -> bool:
 
 
 def _told_code(code: CodeType) -> str:
-    names = (code.co_names, code.co_varnames, code.co_freevars)
-    return f"{code.co_code!r}{names!r}{_told_const(code.co_consts)}"
+    """Tell what code does, not where it stands: since Python 3.13 classes note their first line."""
+    takes = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_varnames)
+    steps = list(dis.get_instructions(code))
+    told = [
+        f"{step.opname} {_told_const(step.argval)}"
+        for step, then in zip(steps, [*steps[1:], steps[-1]], strict=True)
+        if then.argval != "__firstlineno__"
+    ]
+    return f"{takes!r}{''.join(told)}"
 
 
 def _told_const(const: Any) -> str:

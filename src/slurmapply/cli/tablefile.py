@@ -100,6 +100,9 @@ def _with_index(table: Any) -> Any:
     index = getattr(table, "index", None)
     if index is None or not hasattr(table, "reset_index") or type(index).__name__ == "RangeIndex":
         return table
+    # Of some rows of a range, which pandas mostly does not call a range any more.
+    if "row_number" in table.columns and list(index) == list(table["row_number"]):
+        return table.reset_index(drop=True)
     clash = {str(name) for name in index.names} & {str(name) for name in table.columns}
     return table if clash else table.reset_index()
 
