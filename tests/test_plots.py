@@ -300,7 +300,7 @@ def test_a_gap_before_the_first_rows_is_explained(seconds: float, said: bool) ->
     lives = [life(task, 0, each) for task, each in enumerate(begun)]
     chart = gantt(timeline([run_of(0, 2, lives)], frames, {0: T}, at()), most_lines=9, bins=100)
     assert chart.loading == pytest.approx(seconds)
-    assert ("before its first row a worker spent 3 s on imports" in notes_on(chart)) == said
+    assert ("before its first row a worker spent 3 s on loading" in notes_on(chart)) == said
 
 
 def test_a_wait_no_longer_than_the_work_is_shown_whole() -> None:

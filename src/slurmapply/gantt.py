@@ -147,7 +147,7 @@ def notes_on(chart: Gantt) -> list[str]:
     notes = [f"a line is {line} workers are at work" if together else "a line is a worker"]
     notes.append("a bar is as bad as the worst of its rows" if chart.merged else "a bar is a row")
     if chart.loading > max(_SHORT_LOADING, _LONG_LOADING * chart.right):
-        notes.append(f"before its first row a worker spent {exact(chart.loading)} on imports")
+        notes.append(f"before its first row a worker spent {exact(chart.loading)} on loading")
     if chart.cut:
         notes.append(f"the longest wait, {exact(chart.cut)}, is cut off on the left")
     if chart.left_out:
